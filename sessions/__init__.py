@@ -1,0 +1,1 @@
+"""Workspaces, sessions and their terminals: what people work in."""

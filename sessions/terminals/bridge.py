@@ -1,0 +1,337 @@
+"""Joins one browser to one exec stream of the engine.
+
+Two directions that never wait for each other::
+
+    engine ──read──▶ buffer (≤ READ_AHEAD) ──window──▶ browser     (_read, _write)
+    browser ──feed_bytes──▶ queue (≤ INPUT_HIGH) ──────▶ engine    (_type)
+
+Output leaves through one task only, in pieces as large as what has gathered meanwhile: a keystroke's
+echo goes out at once, a flood in pieces of up to 64 KiB.  No more than the window is ever on its way, so
+a stalled tab costs at most ``READ_AHEAD + HIGH_BYTES``, and then the engine and the program in
+the container wait.  Ctrl-C goes the other way and is never behind the output.
+
+No Django here, and no decoding: bytes go through as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from coi_web.errors import CoiError
+from coi_web.incus.api import ExecStream
+from sessions.terminals import protocol
+from sessions.terminals.flow import AckBeyondSent, Window
+from sessions.terminals.launch import ShellMarker
+from sessions.terminals.protocol import CloseCode, ProtocolError, ServerFrame
+
+log = structlog.get_logger(__name__)
+
+#: Largest binary frame to the browser.  Larger ones gain nothing and make others wait longer.
+MAX_FRAME: Final = 64 * 1024
+#: How far to read ahead of the browser.
+READ_AHEAD: Final = 128 * 1024
+#: Typed or pasted bytes waiting for the engine; above, the socket is not read any further.
+INPUT_HIGH: Final = 256 * 1024
+#: One write to the engine.
+MAX_WRITE: Final = 32 * 1024
+#: Control frames waiting behind a blocked socket; further pongs are dropped.
+MAX_CONTROL: Final = 64
+#: The shortest time between two window changes: dragging an edge sends dozens a second.
+RESIZE_EVERY_S: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait before a silent side is given up, in seconds."""
+
+    #: Output is waiting and the browser neither takes nor acknowledges anything.  A hidden tab
+    #: draws once a minute at the least.
+    output_s: float = 120.0
+    #: Input is waiting and the program takes none, while more wants to come.
+    input_s: float = 60.0
+    #: Nothing at all was heard from the browser, which pings at least once a minute.
+    idle_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a bridge ended.  ``detail`` is for the log."""
+
+    code: CloseCode
+    detail: str = ""
+
+
+class Bridge:
+    """Feed it what the browser sends, and ``run()`` it until either side is done.
+
+    ``send_bytes`` and ``send_json`` are only ever called from one task at a time and may wait as
+    long as the socket is full.  ``open_stream`` gets columns and rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_stream: Callable[[int, int], Awaitable[ExecStream]],
+        send_bytes: Callable[[bytes], Awaitable[None]],
+        send_json: Callable[[ServerFrame], Awaitable[None]],
+        cols: int,
+        rows: int,
+        patience: Patience | None = None,
+    ) -> None:
+        self._open_stream = open_stream
+        self._send_bytes = send_bytes
+        self._send_json = send_json
+        self._patience = patience or Patience()
+        self._size = self._applied_size = (cols, rows)
+        self._loop = asyncio.get_running_loop()
+        self._ending: asyncio.Future[Ending] = self._loop.create_future()
+
+        self.window = Window()
+        self._marker = ShellMarker()
+        self._output: deque[bytes] = deque()
+        self._buffered = 0
+        self._control: deque[ServerFrame] = deque()
+        #: Set once nothing more comes from the engine; sent after the last output.
+        self._last: tuple[Ending, ServerFrame | None] | None = None
+        self._write_wake = asyncio.Event()
+        self._read_room = asyncio.Event()
+
+        self._input: deque[bytes] = deque()
+        self._pending_input = 0
+        self._input_full = False
+        self._type_wake = asyncio.Event()
+        self._input_room = asyncio.Event()
+        self._resize_wake = asyncio.Event()
+
+        now = self._loop.time()
+        self._heard_at = self._output_moved_at = self._input_moved_at = now
+
+    # What the browser sends.
+
+    async def feed_bytes(self, data: bytes) -> None:
+        """Queue typed bytes.  Waits while too many are queued, so that the socket is not read on.
+
+        While it waits no acknowledgement can come in either, so output then relies on the
+        socket alone to wait: otherwise a program that echoes a long paste would lock both ways.
+        """
+        self._heard_at = self._loop.time()
+        try:
+            protocol.check_input(data)
+        except ProtocolError as error:
+            self.end(CloseCode.PROTOCOL_ERROR, str(error))
+            return
+        if not data:
+            # To the engine an empty frame can mean the end of input.
+            return
+        self._input.append(data)
+        self._pending_input += len(data)
+        self._type_wake.set()
+        if self._pending_input <= INPUT_HIGH:
+            return
+        self._input_moved_at = self._loop.time()
+        self._input_full = True
+        self._write_wake.set()
+        while self._pending_input > INPUT_HIGH and not self._ending.done():
+            self._input_room.clear()
+            await self._input_room.wait()
+        self._input_full = False
+        self._heard_at = self._loop.time()
+
+    def feed_text(self, text: str) -> None:
+        """Act on a JSON frame.  A frame against the protocol ends the bridge."""
+        self._heard_at = self._loop.time()
+        try:
+            frame = protocol.parse(text)
+            if isinstance(frame, protocol.Ack):
+                if self.window.on_ack(frame.total):
+                    self._output_moved_at = self._heard_at
+                    self._write_wake.set()
+            elif isinstance(frame, protocol.Resize):
+                self._size = (frame.cols, frame.rows)
+                self._resize_wake.set()
+            else:
+                self.tell({"type": "pong", "id": frame.id})
+        except (ProtocolError, AckBeyondSent) as error:
+            self.end(CloseCode.PROTOCOL_ERROR, str(error))
+
+    # What the outside asks for.
+
+    def tell(self, frame: ServerFrame) -> None:
+        """Send a JSON frame ahead of waiting output; dropped when the browser takes none."""
+        if len(self._control) < MAX_CONTROL:
+            self._control.append(frame)
+            self._write_wake.set()
+
+    def end(self, code: CloseCode, detail: str = "") -> None:
+        """End the bridge now; what has not been sent yet is dropped.  The first reason stays."""
+        if not self._ending.done():
+            self._ending.set_result(Ending(code, detail))
+        self._input_room.set()
+
+    async def run(self) -> Ending:
+        """Open the stream and carry bytes until something ends it.  Never raises an engine error.
+
+        Afterwards no task is left and the stream is closed.
+        """
+        tasks = [asyncio.create_task(self._guard(part)) for part in (self._serve(), self._watch())]
+        try:
+            return await self._ending
+        finally:
+            self.end(CloseCode.INTERNAL_ERROR, "cancelled")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self) -> None:
+        stream = await self._open_stream(*self._size)
+        parts = (self._read(stream), self._write(), self._type(stream), self._resize(stream))
+        tasks = [asyncio.create_task(self._guard(part)) for part in parts]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await stream.aclose()
+
+    async def _guard(self, part: Coroutine[object, object, None]) -> None:
+        try:
+            await part
+        except CoiError as error:
+            self.end(_close_code(error), error.log_detail or error.message)
+        except Exception as error:
+            # The send callables raise whatever their server raises when the browser has gone.
+            log.info("terminal.broken", error=repr(error))
+            self.end(CloseCode.INTERNAL_ERROR, repr(error))
+
+    async def _read(self, stream: ExecStream) -> None:
+        marker = self._marker
+        try:
+            while data := await stream.read():
+                if marker.shell is None:
+                    data = marker.feed(data)
+                    if marker.shell is None:
+                        continue
+                    self._say_ready()
+                if data:
+                    self._put_output(data)
+                while self._buffered >= READ_AHEAD:
+                    self._read_room.clear()
+                    await self._read_room.wait()
+            self._put_output(marker.flush())
+            code = await stream.exit_code()
+        except CoiError as error:
+            detail = error.log_detail or error.message
+            self._last = (Ending(_close_code(error), detail), None)
+        else:
+            # Without a code the engine lost the process: the browser finds out by coming back.
+            closing = CloseCode.ENGINE_UNAVAILABLE if code is None else CloseCode.NORMAL
+            self._last = (Ending(closing, f"exit code {code}"), {"type": "exit", "code": code})
+        self._write_wake.set()
+
+    def _put_output(self, data: bytes) -> None:
+        if not data:
+            return
+        if not self._buffered:
+            self._output_moved_at = self._loop.time()
+        self._output.append(data)
+        self._buffered += len(data)
+        self._write_wake.set()
+
+    def _say_ready(self) -> None:
+        assert self._marker.shell is not None  # only called once the marker is read
+        cols, rows = self._size
+        self.tell({"type": "ready", "shell": self._marker.shell, "cols": cols, "rows": rows})
+
+    async def _write(self) -> None:
+        window = self.window
+        while True:
+            if self._control:
+                await self._send_json(self._control.popleft())
+            elif self._buffered and (room := MAX_FRAME if self._input_full else window.room) > 0:
+                piece = self._take_output(min(room, MAX_FRAME))
+                # Counted first: the acknowledgement may come before sending returns.
+                window.on_sent(len(piece))
+                await self._send_bytes(piece)
+                self._output_moved_at = self._loop.time()
+            elif self._last is not None and not self._buffered:
+                ending, frame = self._last
+                if frame is not None:
+                    await self._send_json(frame)
+                self.end(ending.code, ending.detail)
+                return
+            else:
+                self._write_wake.clear()
+                await self._write_wake.wait()
+
+    def _take_output(self, limit: int) -> bytes:
+        data = _take(self._output, limit)
+        self._buffered -= len(data)
+        if self._buffered < READ_AHEAD:
+            self._read_room.set()
+        return data
+
+    async def _type(self, stream: ExecStream) -> None:
+        while True:
+            if not self._input:
+                self._type_wake.clear()
+                await self._type_wake.wait()
+            data = _take(self._input, MAX_WRITE)
+            await stream.write(data)
+            self._pending_input -= len(data)
+            self._input_moved_at = self._loop.time()
+            if self._pending_input <= INPUT_HIGH:
+                self._input_room.set()
+
+    async def _resize(self, stream: ExecStream) -> None:
+        while True:
+            if self._size == self._applied_size:
+                self._resize_wake.clear()
+                await self._resize_wake.wait()
+                continue
+            self._applied_size = size = self._size
+            await stream.resize(*size)
+            await asyncio.sleep(RESIZE_EVERY_S)
+
+    async def _watch(self) -> None:
+        patience = self._patience
+        pause = min(patience.output_s, patience.input_s, patience.idle_s) / 10
+        while True:
+            await asyncio.sleep(pause)
+            now = self._loop.time()
+            if self._buffered and now - self._output_moved_at > patience.output_s:
+                self.end(CloseCode.STALLED, f"{self.window.unacked} bytes not acknowledged")
+            elif self._input_full and now - self._input_moved_at > patience.input_s:
+                self.end(CloseCode.STALLED, f"{self._pending_input} bytes of input not taken")
+            elif not self._input_full and now - self._heard_at > patience.idle_s:
+                self.end(CloseCode.STALLED, "nothing heard from the browser")
+
+
+def _take(pieces: deque[bytes], limit: int) -> bytes:
+    """Take up to ``limit`` bytes off the front, splitting a piece where it must be."""
+    first = pieces.popleft()
+    if len(first) > limit:
+        pieces.appendleft(first[limit:])
+        return first[:limit]
+    if not pieces or len(first) + len(pieces[0]) > limit:
+        return first
+    taken = [first]
+    size = len(first)
+    while pieces and size + len(pieces[0]) <= limit:
+        piece = pieces.popleft()
+        taken.append(piece)
+        size += len(piece)
+    return b"".join(taken)
+
+
+def _close_code(error: CoiError) -> CloseCode:
+    try:
+        return CloseCode(error.close_code)
+    except ValueError:
+        return CloseCode.INTERNAL_ERROR

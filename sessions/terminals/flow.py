@@ -1,0 +1,63 @@
+"""How much terminal output may be on its way to a browser: the arithmetic of the window.
+
+A browser offers no backpressure of its own: whatever arrives is queued in memory until xterm.js has
+drawn it, and some servers never wait when sending.  So the browser says how many bytes it has
+drawn, and no more than ``HIGH_BYTES`` are ever on their way.
+"""
+
+from __future__ import annotations
+
+#: Never more than this un-acknowledged.  1 MiB is 15 ms of a full-speed flood on the same machine
+#: and 80 ms of a 100 Mbit/s line, so it slows neither, and it is what one stalled tab can cost.
+HIGH_BYTES = 1024 * 1024
+#: Having stopped, go on below this: one long pause is cheaper than many short ones.
+LOW_BYTES = HIGH_BYTES // 2
+
+
+class AckBeyondSent(Exception):
+    """The browser acknowledged bytes that were never sent."""
+
+
+class Window:
+    """Counts what was sent and what came back.  All figures are bytes since the socket opened."""
+
+    __slots__ = ("_high", "_low", "_open", "acked", "sent")
+
+    def __init__(self, high: int = HIGH_BYTES, low: int = LOW_BYTES) -> None:
+        if not 0 <= low < high:
+            raise ValueError(f"low mark {low} must lie between 0 and the high mark {high}")
+        self._high = high
+        self._low = low
+        self._open = True
+        self.sent = 0
+        self.acked = 0
+
+    @property
+    def unacked(self) -> int:
+        return self.sent - self.acked
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be sent now; 0 from reaching the high mark until falling to the low one."""
+        return self._high - self.unacked if self._open else 0
+
+    def on_sent(self, count: int) -> None:
+        self.sent += count
+        if self.unacked >= self._high:
+            self._open = False
+
+    def on_ack(self, total: int) -> bool:
+        """Take the browser's running total; returns whether it says anything new.
+
+        A total below an earlier one is old news and changes nothing.  Raises AckBeyondSent
+        for one above what was sent.  A browser that acknowledges what it has not read gains
+        nothing but a fuller socket: sending waits there (see bridge.py and daphne.py).
+        """
+        if total > self.sent:
+            raise AckBeyondSent(f"acknowledged {total} bytes, {self.sent} were sent")
+        if total <= self.acked:
+            return False
+        self.acked = total
+        if self.unacked <= self._low:
+            self._open = True
+        return True
