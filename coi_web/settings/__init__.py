@@ -1,0 +1,1 @@
+"""Settings: ``base`` holds what is the same everywhere; the others only choose back-ends."""
