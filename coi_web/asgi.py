@@ -1,0 +1,23 @@
+"""The ASGI application: pages and API by Django, sockets by Channels."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coi_web.settings.embedded")
+os.environ.setdefault("PYLXD_WARNINGS", "none")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be ready first
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from coi_web.routing import websocket_urlpatterns  # noqa: E402
+from coi_web.web import SameOriginSocket  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": SameOriginSocket(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+    }
+)

@@ -1,0 +1,46 @@
+"""What all suites share: the cast, the fake engine, and nothing left running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.core.cache import cache
+
+from tests.support.cast import Cast, make_cast
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Each xdist worker has its own process id in the database's path already."""
+
+
+@pytest.fixture(autouse=True)
+def _audit_log_can_be_emptied(request: pytest.FixtureRequest) -> None:
+    """Tests that commit empty all tables afterwards, which the append-only triggers would refuse."""
+    if "transactional_db" in request.fixturenames or _is_transactional(request):
+        request.getfixturevalue("django_db_setup")
+        blocker = request.getfixturevalue("django_db_blocker")
+        with blocker.unblock():
+            from django.db import connection
+
+            from coi_web.audit.guards import remove_guards
+
+            remove_guards(connection)
+
+
+def _is_transactional(request: pytest.FixtureRequest) -> bool:
+    marker = request.node.get_closest_marker("django_db")
+    return bool(marker and marker.kwargs.get("transaction"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache() -> Iterator[None]:
+    cache.clear()
+    yield
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """Owner, teammate, lead, auditor, other team, stranger, disabled, administrator."""
+    return make_cast()
