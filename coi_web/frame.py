@@ -9,31 +9,32 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from coi_web.accounts.access import teams_of
+from coi_web.accounts.models import Team
 from coi_web.operations.queries import running_operations_count
 from coi_web.requests import actor_of
 
 
 @dataclass(frozen=True, slots=True)
 class NavItem:
-    """``icon`` is the name of a symbol in the sprite; ``key`` the second key of its ``g …`` jump."""
+    """``icon`` is the name of a symbol in the sprite; ``admin`` items stand below a line of their own."""
 
-    name: str
-    url: str
-    icon: str
     key: str
-    is_current: bool
+    label: str
+    icon: str
+    url: str
+    active: bool
+    admin: bool
 
 
 _EVERYBODY = (
-    ("Overview", "overview", "home", "o"),
-    ("Sessions", "session-list", "terminal", "s"),
-    ("Workspaces", "workspace-list", "folder", "w"),
-    ("Operations", "operation-list", "activity", "p"),
-    ("Audit", "audit-list", "history", "u"),
+    ("overview", "Overview", "sessions:overview", "layout-dashboard"),
+    ("sessions", "Sessions", "sessions:list", "terminal-2"),
+    ("workspaces", "Workspaces", "sessions:workspaces", "folders"),
+    ("audit", "Audit", "audit:list", "clipboard-list"),
 )
-_ADMINISTRATORS = (
-    ("People", "people", "users", "e"),
-    ("Health", "health", "heart", "h"),
+_OVERSEERS = (
+    ("people", "People", "accounts:people", "users"),
+    ("health", "Health", "health", "activity"),
 )
 
 
@@ -41,18 +42,22 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     """The context processor of ``base.html``; nothing for people who are not signed in."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
-        return {"nav_items": [], "admin_nav_items": [], "running_operations_count": 0, "teams": []}
-    admin = _ADMINISTRATORS if user.sees_everything else ()
+        return {"nav_items": [], "running_operations_count": 0, "teams": [], "theme": "auto"}
+    items = [_item(request, *entry, admin=False) for entry in _EVERYBODY]
+    if user.sees_everything:
+        items += [_item(request, *entry, admin=True) for entry in _OVERSEERS]
+    teams = list(Team.objects.all()) if user.sees_everything else teams_of(user)
+    wanted = request.GET.get("team", "")
     return {
-        "nav_items": [_item(request, *entry) for entry in _EVERYBODY],
-        "admin_nav_items": [_item(request, *entry) for entry in admin],
+        "nav_items": items,
         "running_operations_count": running_operations_count(actor_of(request)),
-        "teams": teams_of(user),
-        "current_team": request.GET.get("team", ""),
+        "teams": teams,
+        "current_team": next((team for team in teams if team.slug == wanted), None),
+        "theme": user.theme,
     }
 
 
-def _item(request: HttpRequest, name: str, route: str, icon: str, key: str) -> NavItem:
+def _item(request: HttpRequest, key: str, label: str, route: str, icon: str, *, admin: bool) -> NavItem:
     url = reverse(route)
-    is_current = request.path == url if url == "/" else request.path.startswith(url)
-    return NavItem(name, url, icon, key, is_current)
+    active = request.path == url if url == "/" else request.path.startswith(url)
+    return NavItem(key, label, icon, url, active, admin)
