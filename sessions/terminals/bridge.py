@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,8 @@ MAX_WRITE: Final = 32 * 1024
 MAX_CONTROL: Final = 64
 #: The shortest time between two window changes: dragging an edge sends dozens a second.
 RESIZE_EVERY_S: Final = 0.03
+#: How long closing may wait for a browser that takes nothing.
+CLOSE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Bridge:
     """Feed it what the browser sends, and ``run()`` it until either side is done.
 
     ``send_bytes`` and ``send_json`` are only ever called from one task at a time and may wait as
-    long as the socket is full.  ``open_stream`` gets columns and rows.
+    long as the socket is full; ``close`` is called once, after the last of them.  ``open_stream`` gets
+    columns and rows.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Bridge:
         open_stream: Callable[[int, int], Awaitable[ExecStream]],
         send_bytes: Callable[[bytes], Awaitable[None]],
         send_json: Callable[[ServerFrame], Awaitable[None]],
+        close: Callable[[Ending], Awaitable[None]],
         cols: int,
         rows: int,
         patience: Patience | None = None,
@@ -87,6 +92,8 @@ class Bridge:
         self._open_stream = open_stream
         self._send_bytes = send_bytes
         self._send_json = send_json
+        self._close = close
+        self._stream: ExecStream | None = None
         self._patience = patience or Patience()
         self._size = self._applied_size = (cols, rows)
         self._loop = asyncio.get_running_loop()
@@ -111,6 +118,11 @@ class Bridge:
 
         now = self._loop.time()
         self._heard_at = self._output_moved_at = self._input_moved_at = now
+
+    @property
+    def opened(self) -> bool:
+        """Whether the command was started."""
+        return self._stream is not None
 
     # What the browser sends.
 
@@ -175,34 +187,42 @@ class Bridge:
         self._input_room.set()
 
     async def run(self) -> Ending:
-        """Open the stream and carry bytes until something ends it.  Never raises an engine error.
+        """Open the stream and carry bytes until something ends it; then close the socket and the stream.
 
-        Afterwards no task is left and the stream is closed.
+        Never raises an engine error.  Afterwards no task is left.
         """
-        tasks = [asyncio.create_task(self._guard(part)) for part in (self._serve(), self._watch())]
+        tasks = [asyncio.create_task(self._guard(part)) for part in (self._serve, self._watch)]
         try:
-            return await self._ending
+            ending = await self._ending
         finally:
             self.end(CloseCode.INTERNAL_ERROR, "cancelled")
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel(tasks)
+            # The person's socket first: hanging up the command can take a second.
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_S):
+                        await self._close(self._ending.result())
+            except Exception as error:
+                # Closing what the browser closed before; every server raises its own kind.
+                log.debug("terminal.close", error=repr(error))
+            finally:
+                if self._stream is not None:
+                    await self._stream.aclose()
+        return ending
 
     async def _serve(self) -> None:
-        stream = await self._open_stream(*self._size)
-        parts = (self._read(stream), self._write(), self._type(stream), self._resize(stream))
-        tasks = [asyncio.create_task(self._guard(part)) for part in parts]
+        self._stream = stream = await self._open_stream(*self._size)
+        parts = (self._read, self._type, self._resize)
+        tasks = [asyncio.create_task(self._guard(part, stream)) for part in parts]
+        tasks.append(asyncio.create_task(self._guard(self._write)))
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await stream.aclose()
+            await _cancel(tasks)
 
-    async def _guard(self, part: Coroutine[object, object, None]) -> None:
+    async def _guard(self, part: Callable[..., Awaitable[None]], *args: ExecStream) -> None:
         try:
-            await part
+            await part(*args)
         except CoiError as error:
             self.end(_close_code(error), error.log_detail or error.message)
         except Exception as error:
@@ -328,6 +348,12 @@ def _take(pieces: deque[bytes], limit: int) -> bytes:
         taken.append(piece)
         size += len(piece)
     return b"".join(taken)
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _close_code(error: CoiError) -> CloseCode:

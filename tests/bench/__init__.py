@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m tests.bench terminal``.  Not part of the test suite."""
