@@ -1,0 +1,148 @@
+"""Finding the Incus daemon and getting it to run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from coi_web.launcher.errors import LauncherError
+from coi_web.launcher.host import Host, find_program, has_systemd, run_streamed
+from coi_web.launcher.incus_rest import DEFAULT_SOCKET, IncusRest, Reach, knock, trusted_server
+from coi_web.launcher.packages import install_incus
+
+_LOG_FOLDER = Path("/var/log/incus")
+_START_LIMIT_S = 60
+
+
+def ensure_daemon(host: Host) -> IncusRest:
+    """Gives a client of a daemon that answers and trusts us: the running one, else a started or installed one.
+
+    Raises LauncherError with what to do.
+    """
+    reach = knock()
+    if reach is Reach.ANSWERS:
+        rest = IncusRest()
+        trusted_server(rest)
+        return rest
+    if reach is Reach.FORBIDDEN:
+        raise _forbidden()
+    if find_program("incusd") is None:
+        install_incus(host)
+    start_daemon(host)
+    if knock() is Reach.FORBIDDEN:
+        raise _forbidden()
+    rest = IncusRest()
+    trusted_server(rest)
+    return rest
+
+
+def start_daemon(host: Host) -> None:
+    """Starts the installed daemon, with systemd or by itself in its own session; it outlives us."""
+    if has_systemd():
+        host.change(
+            [["systemctl", "start", "incus.service"]],
+            title="Starting Incus",
+            code="incus-stopped",
+            reason="Incus is installed and does not run.",
+            timeout_s=_START_LIMIT_S + 30,
+        )
+        _wait_for_socket()
+        return
+    if not host.is_root:
+        raise LauncherError(
+            "incus-stopped",
+            "Incus is installed and does not run, and without systemd only root can start it.",
+            mend=["sudo ./coi-web up"],
+        )
+    with host.output.step("Starting Incus"):
+        launch_detached()
+        _wait_for_socket()
+
+
+def launch_detached() -> None:
+    """Starts incusd in a session of its own (as root, on a machine without systemd); returns at once."""
+    program = find_program("incusd")
+    if program is None:
+        raise LauncherError("incus-missing", "There is no incusd.", mend=["apt-get install incus-base"])
+    for folder in (_LOG_FOLDER, Path("/run/incus")):
+        folder.mkdir(parents=True, exist_ok=True)
+    # Without --group the socket belongs to root alone.
+    group = ["--group", "incus-admin"] if _group_exists("incus-admin") else []
+    subprocess.Popen(
+        [program, *group, "--logfile", str(_LOG_FOLDER / "incus.log")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+def _group_exists(name: str) -> bool:
+    try:
+        lines = Path("/etc/group").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return any(line.startswith(f"{name}:") for line in lines)
+
+
+def _wait_for_socket() -> None:
+    deadline = time.monotonic() + _START_LIMIT_S
+    while knock() not in (Reach.ANSWERS, Reach.FORBIDDEN):
+        if time.monotonic() > deadline:
+            raise LauncherError(
+                "incus-start",
+                f"Incus did not answer within {_START_LIMIT_S} s of its start.",
+                mend=[f"Look at {_LOG_FOLDER}/incus.log (with systemd: journalctl -u incus)."],
+            )
+        time.sleep(0.1)
+    program = find_program("incusd")
+    if program is not None and os.geteuid() == 0:
+        run_streamed([program, "waitready", f"--timeout={_START_LIMIT_S}"], timeout_s=_START_LIMIT_S + 5)
+
+
+def _forbidden() -> LauncherError:
+    user = os.environ.get("USER") or str(os.geteuid())
+    return LauncherError(
+        "incus-forbidden",
+        f"You may not use Incus: {DEFAULT_SOCKET} is for root and the group incus-admin.",
+        mend=[
+            f"sudo usermod -aG incus-admin {user}    (whoever is in that group controls every container)",
+            "Sign out and in again (or: newgrp incus-admin), then run ./coi-web up again.",
+        ],
+    )
+
+
+class DaemonWatch:
+    """Brings the daemon back after a crash, on machines where no systemd does.
+
+    A daemon that was *stopped* has taken its socket away; one that died leaves it behind.  Only the
+    latter is started again.
+    """
+
+    def __init__(self, announce: Callable[[str], None], *, every_s: float = 2.0) -> None:
+        self._announce = announce
+        self._every_s = every_s
+        self._next = 0.0
+        self._seen = Reach.ANSWERS
+        self._may_start = os.geteuid() == 0 and not has_systemd()
+
+    def look(self, now: float) -> None:
+        """Called often; does something every ``every_s`` seconds at most."""
+        if now < self._next:
+            return
+        self._next = now + self._every_s
+        reach = knock(timeout_s=0.5)
+        if reach is Reach.STALE and self._may_start:
+            self._announce("Incus died; starting it again. Containers go on running.")
+            launch_detached()
+            # It answers after about 3 s; a second one must not be started meanwhile.
+            self._next = now + 15
+        elif reach is not self._seen and reach is not Reach.ANSWERS:
+            self._announce(f"Incus does not answer ({reach}). Terminals and starts wait until it is back.")
+        elif reach is not self._seen:
+            self._announce("Incus answers again.")
+        self._seen = reach
