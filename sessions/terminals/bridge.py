@@ -57,7 +57,7 @@ class Patience:
     #: draws once a minute at the least.
     output_s: float = 120.0
     #: Input is waiting and the program takes none, while more wants to come.
-    input_s: float = 60.0
+    input_s: float = 25.0
     #: Nothing at all was heard from the browser, which pings at least once a minute.
     idle_s: float = 300.0
 
