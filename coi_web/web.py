@@ -49,6 +49,9 @@ class ErrorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+            # PostgreSQL refuses NUL in any text, SQLite does not: one answer before either is asked.
+            return error_response(request, InvalidInput("The address holds a NUL character. Remove it."))
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -64,6 +67,12 @@ class ErrorMiddleware:
         return error_response(request, exception)
 
 
+def error_body(error: CoiError, request_id: str) -> dict[str, Any]:
+    """The one JSON form of an error, in the API and wherever a script asks: never ``log_detail``."""
+    body = {"code": error.code, "message": error.message, "data": error.data, "request_id": request_id}
+    return {"error": body}
+
+
 def error_response(request: HttpRequest, error: CoiError) -> HttpResponse:
     """The person's text with what to do next, the code and the request id; never ``log_detail``."""
     request_id = getattr(request, "request_id", "")
@@ -74,8 +83,7 @@ def error_response(request: HttpRequest, error: CoiError) -> HttpResponse:
             response["HX-Redirect"] = settings.LOGIN_URL_PATH
         return response
     if _wants_json(request):
-        body = {"code": error.code, "message": error.message, "data": error.data, "request_id": request_id}
-        return JsonResponse({"error": body}, status=error.status)
+        return JsonResponse(error_body(error, request_id), status=error.status)
     context = {"error": error, "request_id": request_id, "status": error.status}
     if request.headers.get("HX-Request"):
         response = render(request, "components/error_fragment.html", context, status=error.status)
@@ -86,14 +94,12 @@ def error_response(request: HttpRequest, error: CoiError) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    error = CoiError(
+    log.info("csrf-refused", reason=reason, path=request.path)
+    error = Forbidden(
         "This form was open too long, or came from another site. Go back, reload the page and try again.",
         code="csrf-failed",
-        log_detail=reason,
     )
-    log.info("csrf-refused", reason=reason, path=request.path)
-    context = {"error": error, "request_id": getattr(request, "request_id", ""), "status": 403}
-    return render(request, "403.html", context, status=403)
+    return error_response(request, error)
 
 
 def _wants_json(request: HttpRequest) -> bool:

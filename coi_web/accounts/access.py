@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from django.db.models import QuerySet
+
 from coi_web.accounts.models import ApiToken, Membership, Team, User
 from coi_web.audit.actors import Actor
+from coi_web.audit.models import AuditEvent
+from coi_web.audit.queries import events_visible_to
 from coi_web.errors import Forbidden, NotFound, SignedOut
 
 
@@ -73,3 +77,16 @@ def get_token_for(actor: Actor, token_id: int) -> ApiToken:
     if token is None:
         raise NotFound("There is no such token, or it is not yours.")
     return token
+
+
+def events_for(actor: Actor) -> QuerySet[AuditEvent]:
+    """Audit events that the person may see; the chokepoint of the audit page and its API."""
+    user = require_user(actor)
+    return events_visible_to(user_id=user.pk, sees_all=user.sees_everything, led_team_ids=led_team_ids(user))
+
+
+def get_event_for(actor: Actor, sequence: int) -> AuditEvent:
+    event = events_for(actor).filter(sequence=sequence).first()
+    if event is None:
+        raise NotFound("There is no such event, or you cannot see it.")
+    return event

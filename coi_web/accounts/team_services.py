@@ -36,6 +36,22 @@ def create_team(*, actor: Actor, slug: str, name: str) -> Team:
     return team
 
 
+def rename_team(*, actor: Actor, team: Team, name: str) -> Team:
+    """Change the name that people read; the slug stays.  Raises Forbidden and InvalidInput."""
+    with refusals_recorded("team.change", actor=actor, target=team_target(team), team=team):
+        get_team_for(actor, team.slug, to="manage")
+        before, team.name = team.name, name.strip()
+        try:
+            team.full_clean(validate_unique=False)
+        except ValidationError as error:
+            raise InvalidInput(next(iter(error.messages)), data={"field": "name"}) from error
+        with transaction.atomic():
+            team.save(update_fields=["name"])
+            record("team.change", actor=actor, target=team_target(team), team=team,
+                   data={"before": before, "after": team.name})  # fmt: skip
+    return team
+
+
 def delete_team(*, actor: Actor, team: Team) -> None:
     """Its people and their sessions stay, without a team."""
     target = team_target(team)
