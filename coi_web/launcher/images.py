@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, cast
 
 from coi_web.launcher.apt import Archive, Release, main_archive, read_release, read_sources, related_suites
 from coi_web.launcher.errors import LauncherError
@@ -77,14 +76,22 @@ def ensure_starter_image(host: Host, rest: IncusRest, cache: Path) -> None:
 
 
 def ensure_tiny_image(host: Host, rest: IncusRest) -> None:
-    """Builds and imports ``coi-tiny`` (busybox only) unless the alias is there."""
-    if rest.find(f"/1.0/images/aliases/{TINY}") is not None:
-        return
+    """Builds and imports ``coi-tiny`` (busybox only) unless an up-to-date one is there."""
+    # Imported here: the rest of the launcher must work where the panel's packages do not.
+    from coi_web.incus import tiny_image
+
+    alias = rest.find(f"/1.0/images/aliases/{TINY}")
+    if alias is not None:
+        image = rest.find(f"/1.0/images/{alias['target']}") or {}
+        if image.get("properties", {}).get(tiny_image.RECIPE_PROPERTY) == tiny_image.RECIPE:
+            return
     install(host, ("busybox-static",), reason="The tiny image is made of busybox.", code="packages-missing")
-    with host.output.step(f"Building the image {TINY}"):
-        # Imported by name: the launcher as a whole must work where the panel's packages do not import.
-        builder = cast(Any, importlib.import_module("coi_web.incus.tiny_image"))
-        builder.ensure_tiny_image()
+    with host.output.step(f"Building the image {TINY}"), tempfile.TemporaryDirectory() as folder:
+        tarball = Path(folder) / "coi-tiny.tar.gz"
+        fingerprint = tiny_image.build(tarball)
+        if rest.find(f"/1.0/images/{fingerprint}") is None:
+            fingerprint = rest.upload_image(tarball)
+        rest.point_alias(TINY, fingerprint, "A shell to try the panel with")
 
 
 def make_recipe(release: Release) -> Recipe:

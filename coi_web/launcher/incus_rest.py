@@ -82,7 +82,10 @@ class IncusRest:
     project: str = "default"
 
     def get(self, url: str, *, timeout_s: float = 10, **query: str) -> Any:
-        """The metadata of a synchronous answer.  Raises IncusRefused, or OSError where nobody listens."""
+        """The metadata of a synchronous answer; ``_`` in a query's name becomes ``-``.
+
+        Raises IncusRefused, or OSError where nobody listens.
+        """
         return self._call("GET", url, None, query, timeout_s)["metadata"]
 
     def find(self, url: str) -> dict[str, Any] | None:
@@ -162,7 +165,8 @@ class IncusRest:
         timeout_s: float,
     ) -> dict[str, Any]:
         connection = _UnixConnection(self.path, timeout_s)
-        full = f"{url}?{urlencode({'project': self.project, **query})}"
+        named = {name.replace("_", "-"): value for name, value in query.items()}
+        full = f"{url}?{urlencode({'project': self.project, **named})}"
         try:
             connection.request(
                 method,

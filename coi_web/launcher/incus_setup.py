@@ -130,7 +130,7 @@ def choose_subnet(taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Netwo
 def used_networks(rest: IncusRest) -> list[ipaddress.IPv4Network]:
     """The IPv4 ranges of Incus's own networks, those that are down included."""
     found = []
-    networks: list[dict[str, Any]] = rest.get("/1.0/networks", recursion="1", **{"all-projects": "true"})
+    networks: list[dict[str, Any]] = rest.get("/1.0/networks", all_projects="true", recursion="1")
     for network in networks:
         address = str((network.get("config") or {}).get("ipv4.address") or "")
         if "/" in address:

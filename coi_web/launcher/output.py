@@ -6,13 +6,14 @@ otherwise a line when it begins to last and one every ten seconds.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Protocol
 
 from coi_web.launcher.errors import LauncherError
 
@@ -31,6 +32,16 @@ def seconds(duration: float) -> str:
         return f"{duration:.0f} s"
     minutes, rest = divmod(int(duration), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+class TextSink(Protocol):
+    """What is needed of a stream."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
 
 
 class Step:
@@ -55,8 +66,8 @@ class Step:
 class Output:
     """Writes to one stream; ``interactive`` chooses the spinner."""
 
-    def __init__(self, stream: TextIO | None = None, *, interactive: bool | None = None) -> None:
-        self.stream = stream if stream is not None else sys.stdout
+    def __init__(self, stream: TextSink | None = None, *, interactive: bool | None = None) -> None:
+        self.stream: TextSink = stream if stream is not None else sys.stdout
         self.interactive = self.stream.isatty() if interactive is None else interactive
         self._lock = threading.Lock()
         self._spinner_shown = False
@@ -65,12 +76,10 @@ class Output:
         """One line; a spinner that is being shown makes room for it."""
         with self._lock:
             self._clear_spinner()
-            try:
+            # Whoever read our words may have gone; the work goes on.
+            with contextlib.suppress(OSError, ValueError):
                 self.stream.write(f"{text}\n")
                 self.stream.flush()
-            except (BrokenPipeError, ValueError):
-                # Whoever read our words has gone; the work goes on.
-                pass
 
     def warn(self, text: str) -> None:
         self.say(f"  !  {text}")
@@ -124,12 +133,13 @@ class Output:
 
     def _spin(self, frame: str, line: str) -> None:
         width = shutil.get_terminal_size().columns
-        with self._lock:
-            self.stream.write(f"\r\x1b[K  {frame}   {line}"[: width + 4])
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self.stream.write("\r\x1b[K" + f"  {frame}   {line}"[: width - 1])
             self.stream.flush()
             self._spinner_shown = True
 
     def _clear_spinner(self) -> None:
         if self._spinner_shown:
-            self.stream.write("\r\x1b[K")
             self._spinner_shown = False
+            with contextlib.suppress(OSError, ValueError):
+                self.stream.write("\r\x1b[K")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coi_web.launcher.logs import LogFile
+from coi_web.launcher.paths import ROOT
 
 _WRAPPER = Path(__file__).with_name("child.py")
 _READ_BYTES = 65536
@@ -34,6 +35,7 @@ class ProcessSpec:
     stop_signal: int = signal.SIGTERM
     stop_grace_s: float = 8.0
     stop_last: bool = False
+    cwd: Path = ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def launch(spec: ProcessSpec) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **spec.environment},
+        cwd=spec.cwd,
         start_new_session=True,
     )
 

@@ -1,0 +1,102 @@
+"""Database and static files: made ready at every start, at once where nothing has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from coi_web.launcher.errors import LauncherError
+from coi_web.launcher.output import Output
+from coi_web.launcher.panel import Panel
+from coi_web.launcher.paths import ROOT
+from coi_web.launcher.supervisor import Supervisor
+
+_PACKAGES = ("coi_web", "sessions", "monitoring")
+_LOCK = ROOT / "requirements" / "base.txt"
+_LIMIT_S = 600
+
+
+def prepare_database(panel: Panel, supervisor: Supervisor, output: Output) -> None:
+    """Applies migrations where migrations, requirements or the database are not those of the last time."""
+    database = panel.data.path / "coi-web.sqlite3"
+    inode = str(database.stat().st_ino) if database.exists() else ""
+    # Nobody can tell from here whether a database elsewhere is still the same one.
+    known = bool(inode) and not any(
+        os.environ.get(name) for name in ("COI_DATABASE_URL", "COI_DATABASE_URL_FILE")
+    )
+    stamp = panel.data.stamps / "database"
+    digest = digest_files([*_migrations(), _LOCK], f"{inode}")
+    if known and _read(stamp) == digest:
+        return
+    with output.step("Preparing the database"):
+        _manage(panel, supervisor, "migrate", "--noinput", what="The database could not be prepared.")
+    inode = str(database.stat().st_ino) if database.exists() else ""
+    stamp.write_text(digest_files([*_migrations(), _LOCK], f"{inode}"))
+
+
+def prepare_static(panel: Panel, supervisor: Supervisor, output: Output) -> None:
+    """Collects, hashes and compresses the static files where one of them is not that of the last time."""
+    stamp = panel.data.stamps / "static"
+    target = panel.data.path / "static"
+    digest = digest_metadata([*_static_files(), _LOCK])
+    if (target / "staticfiles.json").is_file() and _read(stamp) == digest:
+        return
+    with output.step("Preparing the static files"):
+        _manage(
+            panel,
+            supervisor,
+            "collectstatic",
+            "--noinput",
+            "--clear",
+            what="The static files could not be prepared.",
+        )
+    stamp.write_text(digest)
+
+
+def _manage(panel: Panel, supervisor: Supervisor, *arguments: str, what: str) -> None:
+    code, text = supervisor.run_once(panel.manage("setup", *arguments, "-v", "0"), timeout_s=_LIMIT_S)
+    if code != 0 and not supervisor.stop_requested:
+        raise LauncherError(
+            f"{arguments[0]}-failed",
+            what,
+            detail="\n".join(text.splitlines()[-20:]),
+            mend=["The lines above say why. ./coi-web doctor looks at everything around it."],
+        )
+
+
+def _migrations() -> list[Path]:
+    return sorted(path for package in _PACKAGES for path in (ROOT / package).rglob("migrations/*.py"))
+
+
+def _static_files() -> list[Path]:
+    folders = [ROOT / "static", *(path for package in _PACKAGES for path in (ROOT / package).rglob("static"))]
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def digest_files(paths: Iterable[Path], *words: str) -> str:
+    """A hash over names and contents; a missing file counts as empty."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(f"\0{path}\0".encode())
+        if path.is_file():
+            total.update(path.read_bytes())
+    total.update("\0".join(words).encode())
+    return total.hexdigest()
+
+
+def digest_metadata(paths: Iterable[Path]) -> str:
+    """A hash over names, sizes and times of change: for files that are too big to read at every start."""
+    total = hashlib.sha256()
+    for path in paths:
+        found = path.stat()
+        total.update(f"\0{path}\0{found.st_size}\0{found.st_mtime_ns}".encode())
+    return total.hexdigest()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

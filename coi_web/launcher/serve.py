@@ -1,0 +1,137 @@
+"""Runs the panel on a machine that is ready: queue, database, processes, until told to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coi_web.launcher.daemon import DaemonWatch
+from coi_web.launcher.errors import LauncherError
+from coi_web.launcher.lock import DataLock
+from coi_web.launcher.logs import LogFile
+from coi_web.launcher.once import Once
+from coi_web.launcher.output import Output
+from coi_web.launcher.panel import Panel
+from coi_web.launcher.prepare import prepare_database, prepare_static
+from coi_web.launcher.probe import Readiness, ask_ready, queue_answers
+from coi_web.launcher.supervisor import Supervisor
+
+_READY_LIMIT_S = 90
+_QUEUE_LIMIT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a person needs to begin.  ``link``: one-time sign-in; empty where an administrator has a password."""
+
+    url: str
+    link: str
+    seconds: float
+
+
+def serve(
+    panel: Panel,
+    output: Output,
+    lock: DataLock,
+    *,
+    started: float,
+    on_ready: Callable[[Ready], None],
+) -> int:
+    """Runs until SIGTERM or SIGINT; 0 after a clean stop.  ``started``: monotonic time of the command's start.
+
+    Raises LauncherError where the panel cannot come up; then nothing is left running.
+    """
+    journal = LogFile(panel.data.logs / "supervisor.log")
+
+    def announce(text: str) -> None:
+        line = f"{time.strftime('%H:%M:%S')}  {text}"
+        journal.write(f"{time.strftime('%Y-%m-%d')} {line}\n".encode())
+        output.say(line)
+
+    lock.describe(panel.url)
+    supervisor = Supervisor(log_folder=panel.data.logs, announce=announce, state_file=panel.data.state)
+    supervisor.handle_signals()
+    supervisor.note(
+        url=panel.url, port=panel.port, host=panel.host, tiny=panel.tiny, data=str(panel.data.path)
+    )
+    try:
+        ready = _bring_up(panel, output, supervisor, started)
+        if ready is not None:
+            supervisor.note(ready=True)
+            on_ready(ready)
+            if not panel.incus_endpoint:
+                supervisor.every_tick(DaemonWatch(announce).look)
+            supervisor.run()
+        with output.step("Stopping; containers go on running"):
+            supervisor.stop()
+        return 0
+    finally:
+        supervisor.stop()
+        journal.close()
+        lock.release()
+
+
+def _bring_up(panel: Panel, output: Output, supervisor: Supervisor, started: float) -> Ready | None:
+    """Starts everything; None where a stop was asked for meanwhile."""
+    if panel.queue_is_private:
+        supervisor.start(panel.redis())
+        if not supervisor.wait_for(lambda: queue_answers(panel.queue_socket), timeout_s=_QUEUE_LIMIT_S):
+            _give_up(supervisor, "redis")
+            return None
+    prepare_database(panel, supervisor, output)
+    prepare_static(panel, supervisor, output)
+    if supervisor.stop_requested:
+        return None
+    with output.step("Starting the panel") as step:
+        supervisor.start(panel.web())
+        link = supervisor.begin_once(panel.manage("link", "first_admin_link", "--base-url", panel.url))
+        try:
+            seen: list[Readiness] = []
+            if not supervisor.wait_for(lambda: _is_ready(panel, seen), timeout_s=_READY_LIMIT_S):
+                _give_up(supervisor, "web", seen[-1] if seen else None)
+                return None
+            step.detail = "sign-in link"
+            supervisor.wait_for(lambda: link.code is not None, timeout_s=60)
+            address = _link_of(link)
+        finally:
+            link.close()
+        # Last: whoever waits for the page should not share the processor with them.
+        supervisor.start(panel.worker())
+        supervisor.start(panel.beat())
+        supervisor.start(panel.agent())
+        step.detail = ""
+    return Ready(panel.url, address, time.monotonic() - started)
+
+
+def _is_ready(panel: Panel, seen: list[Readiness]) -> bool:
+    answer = ask_ready(panel.host, panel.port, panel.url)
+    if answer is not None:
+        seen.append(answer)
+    return answer is not None and answer.ready
+
+
+def _link_of(link: Once) -> str:
+    if link.code != 0:
+        raise LauncherError(
+            "admin-link", "No sign-in link could be made.", detail="\n".join(link.text().splitlines()[-12:])
+        )
+    return next((line.strip() for line in link.text().splitlines() if "/sign-in/" in line), "")
+
+
+def _give_up(supervisor: Supervisor, name: str, seen: Readiness | None = None) -> None:
+    """Nothing where a stop was asked for; else raises LauncherError with the process's last words."""
+    if supervisor.stop_requested:
+        return
+    if seen is not None and seen.missing:
+        raise LauncherError(
+            "not-ready",
+            f"The panel runs, but this does not answer: {', '.join(seen.missing)}.",
+            mend=["./coi-web doctor says what is wrong with it."],
+        )
+    raise LauncherError(
+        f"{name}-start",
+        f"The process {name} does not come up.",
+        detail=supervisor.children()[name].tail(),
+        mend=[f"Its log: ./coi-web logs {name}"],
+    )
