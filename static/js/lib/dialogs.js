@@ -47,11 +47,14 @@ export function startDialogs() {
   // Content fetched into a dialog opens it; <a href> stays as the way without scripts.
   document.addEventListener("htmx:afterSwap", (event) => {
     const dialog = event.detail.target instanceof Element ? event.detail.target.closest("dialog") : null;
-    if (!dialog) return;
+    // A refresh by a hint must not open what the person has closed.
+    if (!dialog || event.detail.requestConfig?.triggeringEvent?.type === "live") return;
     closeMenus(null);
     if (!dialog.open) dialog.showModal();
     findAll("[data-confirm-word]", dialog).forEach(checkTypedName);
     find("[autofocus]", dialog)?.focus();
   });
+  // Closed, the drawer has nothing left to keep fresh.
+  find("#drawer")?.addEventListener("close", () => find("#drawer-body").replaceChildren());
   findAll("[data-confirm-word]").forEach(checkTypedName);
 }

@@ -14,9 +14,8 @@ export const csrfToken = () => document.querySelector('meta[name="csrf-token"]')
 
 /** What a person should read when a request failed; the panel's own text where there is one. */
 export function describeFailure(status, body) {
-  const first = body && Array.isArray(body.errors) ? body.errors[0] : null;
-  const code = first?.code ?? body?.code ?? `http-${status}`;
-  const text = first?.detail ?? body?.message;
+  const code = body?.error?.code ?? `http-${status}`;
+  const text = body?.error?.message;
   if (text) return { code, message: String(text) };
   if (status === 0) return { code: "unreachable", message: "The panel does not answer. Check your connection and try again." };
   if (status === 401) return { code, message: "You are signed out. Sign in again." };

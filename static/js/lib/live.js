@@ -13,6 +13,9 @@ const REST_MS = 700;
 /** A link that is gone for less than this is not worth a banner. */
 const QUIET_MS = 2500;
 
+/** Close code of coi_web/consumers.py; every other one means: come back. */
+const SIGNED_OUT = 4401;
+
 const lastFetch = new WeakMap();
 const waiting = new WeakMap();
 
@@ -63,6 +66,7 @@ export function startLive() {
   };
 
   const socket = new ReconnectingSocket(() => socketUrl(path), {
+    isFinal: (code) => code === SIGNED_OUT,
     onMessage(data) {
       const hint = parseHint(data);
       if (!hint) return;
@@ -75,14 +79,16 @@ export function startLive() {
         clearTimeout(bannerTimer);
         bannerTimer = 0;
         if (banner) banner.hidden = true;
-        if (missed) refreshAll();
-        missed = false;
+        if (missed && !document.hidden) {
+          missed = false;
+          refreshAll();
+        }
       } else if (change.state === "waiting") {
         missed = true;
         const say = () => showBanner(`Live updates are interrupted; next attempt in ${change.seconds} s. The pages still work.`);
         if (banner && !banner.hidden) say();
         else if (!bannerTimer) bannerTimer = setTimeout(say, QUIET_MS);
-      } else if (change.state === "closed" && change.code === 4401) {
+      } else if (change.state === "closed" && change.code === SIGNED_OUT) {
         showBanner("You are signed out. Reload the page to sign in again.");
       }
     },

@@ -29,12 +29,10 @@ export function showToast({ text, kind = "info", url, label }) {
   leaveLater(toast);
 }
 
-function readJson(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
+/** The words in an error fragment of the panel, "" where there are none. */
+function messageIn(html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  return page.querySelector("[data-error-message]")?.textContent.trim() ?? "";
 }
 
 export function startToasts() {
@@ -46,8 +44,7 @@ export function startToasts() {
     // A background refresh that fails shows the old state; the live banner speaks for it.
     if (event.detail.requestConfig?.triggeringEvent?.type === "live") return;
     const { xhr } = event.detail;
-    const { message } = describeFailure(xhr.status, readJson(xhr.responseText));
-    showToast({ text: message, kind: "error" });
+    showToast({ text: messageIn(xhr.responseText) || describeFailure(xhr.status, null).message, kind: "error" });
   });
   document.addEventListener("htmx:sendError", (event) => {
     if (event.detail.requestConfig?.triggeringEvent?.type === "live") return;

@@ -61,8 +61,8 @@ test("the palette finds by parts of words, best first", () => {
 });
 
 test("failures speak with the panel's own words where there are some", () => {
-  assert.deepEqual(describeFailure(409, { errors: [{ code: "busy", detail: "Wait." }] }), { code: "busy", message: "Wait." });
-  assert.deepEqual(describeFailure(400, { code: "x", message: "No." }), { code: "x", message: "No." });
+  assert.deepEqual(describeFailure(409, { error: { code: "busy", message: "Wait." } }), { code: "busy", message: "Wait." });
+  assert.deepEqual(describeFailure(400, { error: { code: "x", message: "No." } }), { code: "x", message: "No." });
   assert.equal(describeFailure(0, null).code, "unreachable");
   assert.match(describeFailure(502, null).message, /502/);
 });
