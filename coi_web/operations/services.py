@@ -97,10 +97,7 @@ def request_cancel(*, actor: Actor, operation: Operation) -> None:
     if user.pk not in (operation.requester_id, operation.owner_id) and not user.is_superuser:
         raise Forbidden("Only who asked for it, the owner or an administrator can cancel this operation.")
     with transaction.atomic():
-        asked = Operation.objects.filter(
-            pk=operation.pk, state__in=Operation.ACTIVE, cancel_requested_at=None
-        ).update(cancel_requested_at=timezone.now())
-        if asked:
+        if cancel_operation(operation):
             record(
                 "operation.cancel",
                 actor=actor,
@@ -109,10 +106,22 @@ def request_cancel(*, actor: Actor, operation: Operation) -> None:
                 ),
                 team=operation.team,
             )
+
+
+def cancel_operation(operation: Operation) -> bool:
+    """Cancel without asking who may; for services that cancel work as part of a change of their own.
+
+    What no worker has begun ends at once, other work at its next safe point.  True the first time.
+    """
+    with transaction.atomic():
+        asked = Operation.objects.filter(
+            pk=operation.pk, state__in=Operation.ACTIVE, cancel_requested_at=None
+        ).update(cancel_requested_at=timezone.now())
+        if asked:
             operation.refresh_from_db()
             announce(operation)
-    if asked:
-        end_if_queued(operation)
+            end_if_queued(operation)
+    return bool(asked)
 
 
 def end_if_queued(operation: Operation) -> None:
