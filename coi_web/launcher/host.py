@@ -61,7 +61,8 @@ def run_streamed(
 
     After ``timeout_s`` seconds the command is killed; the code is then negative.
     """
-    process = subprocess.Popen(
+    kept: deque[str] = deque(maxlen=keep_lines)
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -70,26 +71,24 @@ def run_streamed(
         errors="replace",
         env={**os.environ, **(environment or {})},
         cwd=cwd,
-    )
-    timer = threading.Timer(timeout_s, process.kill) if timeout_s is not None else None
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
-    kept: deque[str] = deque(maxlen=keep_lines)
-    try:
-        assert process.stdout is not None  # a pipe was asked for
-        for line in process.stdout:
-            kept.append(line.rstrip("\n"))
-            if on_line is not None:
-                on_line(line.rstrip("\n"))
-        code = process.wait()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    finally:
+    ) as process:
+        timer = threading.Timer(timeout_s, process.kill) if timeout_s is not None else None
         if timer is not None:
-            timer.cancel()
+            timer.daemon = True
+            timer.start()
+        try:
+            assert process.stdout is not None  # a pipe was asked for
+            for line in process.stdout:
+                kept.append(line.rstrip("\n"))
+                if on_line is not None:
+                    on_line(line.rstrip("\n"))
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
     return Completed(code, "\n".join(kept))
 
 

@@ -55,7 +55,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._children: dict[str, Child] = {}
         self._guard = self._start_guard()
-        self._stopping = False
+        self._stopping = self._stopped = False
         self._state_changed = True
         self._periodic: list[Callable[[float], None]] = []
         #: Facts for ``status``, such as the URL; call ``note()`` to set them.
@@ -223,7 +223,9 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ends everything within the processes' grace; kills what does not listen.  Safe to repeat."""
-        self._stopping = True
+        if self._stopped:
+            return
+        self._stopping = self._stopped = True
         for last in (False, True):
             group = [child for child in self._children.values() if child.spec.stop_last is last]
             self._stop_group(group)
