@@ -7,22 +7,28 @@ import logging.config
 import re
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SECRET_KEY = re.compile(r"secret|password|token|cookie|authorization", re.IGNORECASE)
 
 
+#: The address of a one-time link is itself the secret; Django logs paths of refused forms.
+_SIGN_IN_LINK = re.compile(r"(/sign-in/)[^/\s\"']+")
+
+
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace the values of keys that are named like secrets: the last net, not the first."""
-    for key in event:
+    for key, value in event.items():
         if _SECRET_KEY.search(key):
             event[key] = "[hidden]"
+        elif isinstance(value, str) and "/sign-in/" in value:
+            event[key] = _SIGN_IN_LINK.sub(r"\1[hidden]", value)
     return event
 
 
 def logging_config(*, level: str) -> None:
     """Set up structlog and the standard library's logging alike.  Safe to repeat."""
-    shared = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

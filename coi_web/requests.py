@@ -40,4 +40,5 @@ def scope_actor(scope: dict[str, Any]) -> Actor:
 
 def _django(request: Any) -> HttpRequest:
     """DRF wraps the request; the meta data is on Django's."""
-    return getattr(request, "_request", request)
+    found: HttpRequest = getattr(request, "_request", request)
+    return found

@@ -77,7 +77,7 @@ def error_response(request: HttpRequest, error: CoiError) -> HttpResponse:
     """The person's text with what to do next, the code and the request id; never ``log_detail``."""
     request_id = getattr(request, "request_id", "")
     if isinstance(error, SignedOut) and not _wants_json(request):
-        response = redirect(f"{settings.LOGIN_URL_PATH}?{urlencode({'next': request.get_full_path()})}")
+        response: HttpResponse = redirect(f"{settings.LOGIN_URL_PATH}?{urlencode({'next': request.get_full_path()})}")
         if request.headers.get("HX-Request"):
             response = HttpResponse(status=204)
             response["HX-Redirect"] = settings.LOGIN_URL_PATH

@@ -25,11 +25,22 @@ class Actor:
     token_name: str = ""
 
     @classmethod
-    def of(cls, user: Any, *, kind: str = "user", **meta: str) -> Actor:
+    def of(
+        cls,
+        user: Any,
+        *,
+        kind: str = "user",
+        ip: str = "",
+        user_agent: str = "",
+        request_id: str = "",
+        token_name: str = "",
+    ) -> Actor:
         """The actor for a signed-in ``user``; anybody else becomes ``anonymous``."""
         if not getattr(user, "is_authenticated", False):
-            return cls(kind="anonymous", name="anonymous", **meta)
-        return cls(kind=kind, name=user.get_username(), user=user, **meta)
+            kind, name, user = "anonymous", "anonymous", None
+        else:
+            name = user.get_username()
+        return cls(kind, name, user, ip, user_agent, request_id, token_name)
 
     @property
     def user_id(self) -> int | None:

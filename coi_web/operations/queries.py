@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db.models import Q, QuerySet
 
 from coi_web.accounts.access import require_user, team_ids
@@ -18,7 +20,7 @@ def operations_visible_to(actor: Actor) -> QuerySet[Operation]:
     return Operation.objects.filter(Q(requester=user) | Q(owner=user) | Q(team_id__in=team_ids(user)))
 
 
-def get_operation_for(actor: Actor, public_id: object) -> Operation:
+def get_operation_for(actor: Actor, public_id: UUID | str) -> Operation:
     operation = operations_visible_to(actor).filter(public_id=public_id).first()
     if operation is None:
         raise NotFound("There is no such operation, or you cannot see it.")
