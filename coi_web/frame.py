@@ -47,6 +47,8 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     if user.sees_everything:
         items += [_item(request, *entry, admin=True) for entry in _OVERSEERS]
     teams = list(Team.objects.all()) if user.sees_everything else teams_of(user)
+    if teams and not user.sees_everything:
+        items.append(_item(request, "people", "Teams", "accounts:people", "users-group", admin=False))
     wanted = request.GET.get("team", "")
     return {
         "nav_items": items,

@@ -8,11 +8,10 @@ from coi_web.health_page import health
 urlpatterns = [
     path("", include("sessions.urls")),
     path("operations/", include("coi_web.operations.urls")),
-    path("audit/", include("coi_web.audit.urls")),
+    path("audit/", include("coi_web.audit_page")),
     path("health/", health, name="health"),
     path("", include("coi_web.accounts.urls")),
-    path("account/2fa/", include("allauth.mfa.urls")),
-    path("account/", include("allauth.account.urls")),
+    path("account/", include("coi_web.accounts.allauth_urls")),
     path("api/", include("coi_web.api.urls")),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),

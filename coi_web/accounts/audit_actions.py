@@ -13,6 +13,7 @@ _ACTIONS = {
     "user.disable": "disabled the account {target}",
     "user.enable": "enabled the account {target}",
     "user.link": "made a one-time sign-in link for {target}",
+    "user.second-factor-reset": "reset the second factor of {target}",
     "team.create": "created the team {target}",
     "team.change": "changed the team {target}",
     "team.delete": "deleted the team {target}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from allauth.mfa.models import Authenticator
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -136,15 +137,37 @@ def find_sign_in_link(token: str) -> SignInLink:
     return link
 
 
-def use_sign_in_link(*, actor: Actor, token: str) -> User:
-    """Spend the link and return its person; of two simultaneous calls one gets NotFound."""
+def use_sign_in_link(*, actor: Actor, token: str, password: str = "") -> User:
+    """Spend the link and return its person; of two simultaneous calls one gets NotFound.
+
+    A ``password`` (validated by the caller) becomes theirs and ends their sign-ins elsewhere.
+    """
     link = find_sign_in_link(token)
+    user = link.user
     with transaction.atomic():
         if not SignInLink.objects.filter(pk=link.pk, used_at=None).update(used_at=timezone.now()):
             raise NotFound("This sign-in link was used a moment ago.", code="link-spent")
-        by = Actor.of(link.user, ip=actor.ip, user_agent=actor.user_agent, request_id=actor.request_id)
-        record("account.link-used", actor=by, target=user_target(link.user))
-    return link.user
+        by = Actor.of(user, ip=actor.ip, user_agent=actor.user_agent, request_id=actor.request_id)
+        if password:
+            user.set_password(password)
+            user.save(update_fields=["password"])
+            record("account.password-changed", actor=by, target=user_target(user))
+            announce_rights_changed(user)
+        record("account.link-used", actor=by, target=user_target(user))
+    return user
+
+
+def has_second_factor(user: User) -> bool:
+    return Authenticator.objects.filter(user=user).exists()
+
+
+def reset_second_factor(*, actor: Actor, user: User) -> None:
+    """For somebody who lost it: their next sign-in asks for the password only.  Safe to repeat."""
+    with refusals_recorded("user.second-factor-reset", actor=actor, target=user_target(user)):
+        require_administrator(actor)
+        with transaction.atomic():
+            if Authenticator.objects.filter(user=user).delete()[0]:
+                record("user.second-factor-reset", actor=actor, target=user_target(user))
 
 
 def create_token(*, actor: Actor, name: str, scope: str, days: int) -> tuple[ApiToken, str]:

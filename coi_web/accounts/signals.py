@@ -41,6 +41,7 @@ def _sign_in_failed(
 
 def _password_changed(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
     record("account.password-changed", actor=actor_of(request), target=user_target(user))
+    announce_rights_changed(user)
 
 
 def _second_factor_changed(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:

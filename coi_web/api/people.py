@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -115,7 +114,7 @@ class UserListView(PanelView):
     def post(self, request: Request) -> Response:
         """A new account and the one-time link for its person; for administrators."""
         user = services.create_user(actor=self.actor, **self.read(UserCreate))
-        link = {"url": link_url(services.create_sign_in_link(actor=self.actor, user=user))}
+        link = {"url": _link_url(request, services.create_sign_in_link(actor=self.actor, user=user))}
         return Response({"user": UserSerializer(user).data, "sign_in_link": link}, status=201)
 
 
@@ -157,7 +156,18 @@ class UserLinkView(PanelView):
     def post(self, request: Request, username: str) -> Response:
         """A new one-time sign-in link; earlier ones end."""
         user = get_user_for(self.actor, username, to="manage")
-        return Response({"url": link_url(services.create_sign_in_link(actor=self.actor, user=user))}, 201)
+        return Response(
+            {"url": _link_url(request, services.create_sign_in_link(actor=self.actor, user=user))}, 201
+        )
+
+
+class UserResetSecondFactorView(PanelView):
+    @extend_schema(operation_id="user_reset_second_factor", request=Nothing, responses={204: None})
+    def post(self, request: Request, username: str) -> Response:
+        """For somebody who lost it: the next sign-in asks for the password only.  Safe to repeat."""
+        user = get_user_for(self.actor, username, to="manage")
+        services.reset_second_factor(actor=self.actor, user=user)
+        return Response(status=204)
 
 
 class TokenListView(PanelView):
@@ -181,5 +191,5 @@ class TokenView(PanelView):
         return Response(status=204)
 
 
-def link_url(token: str) -> str:
-    return settings.COI_PUBLIC_URL + reverse("accounts:sign-in-link", args=[token])
+def _link_url(request: Request, token: str) -> str:
+    return request.build_absolute_uri(reverse("accounts:sign-in-link", args=[token]))

@@ -1,6 +1,7 @@
 """Addresses of the API."""
 
 from django.urls import include, path
+from sessions import api as sessions
 
 from coi_web.api import audit, docs, health, operations, people, teams
 
@@ -13,6 +14,11 @@ _v1 = [
     path("users/<str:username>/enable/", people.UserEnableView.as_view(), name="user-enable"),
     path("users/<str:username>/disable/", people.UserDisableView.as_view(), name="user-disable"),
     path("users/<str:username>/link/", people.UserLinkView.as_view(), name="user-link"),
+    path(
+        "users/<str:username>/reset-second-factor/",
+        people.UserResetSecondFactorView.as_view(),
+        name="user-reset-second-factor",
+    ),
     path("tokens/", people.TokenListView.as_view(), name="token-list"),
     path("tokens/<int:token_id>/", people.TokenView.as_view(), name="token"),
     path("teams/", teams.TeamListView.as_view(), name="team-list"),
@@ -21,6 +27,11 @@ _v1 = [
     path("audit/", audit.AuditListView.as_view(), name="audit-list"),
     path("audit/chain/", audit.AuditChainView.as_view(), name="audit-chain"),
     path("audit/<int:sequence>/", audit.AuditEventView.as_view(), name="audit-event"),
+    path("workspaces/", sessions.WorkspaceListView.as_view(), name="workspace-list"),
+    path("workspaces/<str:key>/", sessions.WorkspaceView.as_view(), name="workspace"),
+    path("sessions/", sessions.SessionListView.as_view(), name="session-list"),
+    path("sessions/<str:key>/", sessions.SessionView.as_view(), name="session"),
+    path("sessions/<str:key>/<str:action>/", sessions.SessionActionView.as_view(), name="session-act"),
     path("operations/", operations.OperationListView.as_view(), name="operation-list"),
     path("operations/<uuid:public_id>/", operations.OperationView.as_view(), name="operation"),
     path(

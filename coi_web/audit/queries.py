@@ -57,6 +57,11 @@ class AuditSearch:
         return cls(conditions, text)
 
 
+def search_word(field: str, value: str) -> str:
+    """One word of the search language, quoted where the value needs it: ``actor:'Ana B'``."""
+    return f"{field}:{shlex.quote(value)}"
+
+
 def _match(column: str, value: str) -> Q:
     if value.endswith("*"):
         return Q(**{f"{column}__istartswith": value[:-1]})
@@ -66,7 +71,7 @@ def _match(column: str, value: str) -> Q:
 def _moment(value: str) -> datetime:
     if value == "today":
         return datetime.combine(datetime.now(UTC).date(), datetime.min.time(), UTC)
-    if value[:-1].isdigit() and len(value) < 6 and value[-1:] in ("h", "d"):
+    if value.isascii() and value[:-1].isdigit() and len(value) < 6 and value[-1:] in ("h", "d"):
         unit = timedelta(hours=1) if value[-1] == "h" else timedelta(days=1)
         return datetime.now(UTC) - int(value[:-1]) * unit
     try:

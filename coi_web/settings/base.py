@@ -222,6 +222,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "OperationState": "coi_web.operations.models.Operation.State",
+        "SessionState": "sessions.states.State",
+        "WorkspaceState": "sessions.models.WorkspaceState",
+    },
 }
 
 LOGGING_CONFIG = None
