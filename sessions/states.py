@@ -80,6 +80,11 @@ LIVE: Final = frozenset(
 #: Words for "over".  FAILED is both: a start that failed is over, a container in Incus' error state is not.
 OVER: Final = frozenset({State.ENDED, State.FAILED, State.LOST})
 
+#: Ends after which no container should be left; one that is there all the same is deleted.
+LEAVES_NOTHING: Final = frozenset(
+    {EndReason.ENDED, EndReason.KILLED, EndReason.CANCELLED, EndReason.START_FAILED}
+)
+
 _OVER_WORD: Final = {
     EndReason.ENDED: State.ENDED,
     EndReason.KILLED: State.ENDED,

@@ -33,7 +33,7 @@ from sessions.containers import (
 from sessions.models import Session, Workspace, WorkspaceState
 from sessions.names import SLOTS
 from sessions.profiles import profile_named
-from sessions.states import Observed
+from sessions.states import LEAVES_NOTHING, Observed
 from sessions.transitions import set_workspace_state
 from sessions.work.steps import log, see, session_of, undone_on_failure, workspace_of
 from sessions.work.volumes import POOL_FULL, ensure_volume
@@ -142,10 +142,8 @@ def _is_leftover(there: InstanceInfo, session: Session) -> bool:
     key = there.config.get(SESSION_KEY, "")
     if key == str(session.public_id):
         return True
-    over = Session.objects.filter(name=session.name, ended_at__isnull=False).values_list(
-        "public_id", flat=True
-    )
-    return key in {str(public_id) for public_id in over}
+    over = Session.objects.filter(name=session.name, ended_reason__in=list(LEAVES_NOTHING))
+    return key in {str(public_id) for public_id in over.values_list("public_id", flat=True)}
 
 
 def _name_taken(session: Session) -> Conflict:
