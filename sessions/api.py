@@ -26,6 +26,7 @@ from sessions.services.workspaces import (
 )
 from sessions.states import Action, Mode, State
 
+SESSION_STATES = [(state.value, state.value) for state in State]
 _OPERATION_HELP = "The newest operation on it; watch it under /api/v1/operations/."
 
 
@@ -62,7 +63,7 @@ class SessionSerializer(serializers.ModelSerializer[Session]):
     owner = serializers.CharField(source="owner_name")
     team = serializers.CharField(source="team.slug", default=None, allow_null=True)
     profile = serializers.CharField(source="profile_name")
-    state = serializers.ChoiceField([(state.value, state.value) for state in State])
+    state = serializers.ChoiceField(SESSION_STATES)
     operation = serializers.UUIDField(
         source="operation.public_id", default=None, allow_null=True, help_text=_OPERATION_HELP
     )

@@ -1,9 +1,9 @@
 """Addresses of the API."""
 
 from django.urls import include, path
-from sessions import api as sessions
 
 from coi_web.api import audit, docs, health, operations, people, teams
+from sessions import api as sessions
 
 app_name = "api"
 

@@ -224,7 +224,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "OperationState": "coi_web.operations.models.Operation.State",
-        "SessionState": "sessions.states.State",
+        "SessionState": "sessions.api.SESSION_STATES",
         "WorkspaceState": "sessions.models.WorkspaceState",
     },
 }
