@@ -22,6 +22,8 @@ WORKSPACE_KEY: Final = "user.coi_web.workspace"
 #: Set when creating has ended well: without it, a container may be half unpacked.
 MADE_KEY: Final = "user.coi_web.made"
 WORKSPACE_PATH: Final = "/workspace"
+#: COI's in-container user ``code``.
+CODE_UID: Final = "1000"
 
 
 def policy_of(profile: Profile) -> dict[str, str]:
@@ -85,8 +87,17 @@ def spec_of(session: Session, workspace: Workspace, *, hardened: bool = True) ->
 
 
 def volume_config(workspace: Workspace) -> dict[str, str]:
-    """``shifted``: several containers with id ranges of their own can have the volume at once."""
-    return {"security.shifted": "true", WORKSPACE_KEY: str(workspace.public_id)}
+    """``shifted``: several containers with id ranges of their own can have the volume at once.
+
+    Its top folder belongs to COI's user ``code``; without ``initial.*`` it would be root's, mode 0711.
+    """
+    return {
+        "security.shifted": "true",
+        "initial.uid": CODE_UID,
+        "initial.gid": CODE_UID,
+        "initial.mode": "0755",
+        WORKSPACE_KEY: str(workspace.public_id),
+    }
 
 
 def find(incus: IncusApi, name: str) -> InstanceInfo | None:

@@ -52,8 +52,6 @@ class Workspace(models.Model):
         "coi_operations.Operation", null=True, on_delete=models.SET_NULL, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
-    #: When its top folder was given to the user that people work as.
-    writable_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["slug"]

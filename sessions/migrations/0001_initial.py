@@ -50,7 +50,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("writable_at", models.DateTimeField(null=True)),
                 (
                     "operation",
                     models.ForeignKey(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings
-from django.utils import timezone
 
 from coi_web.errors import (
     Conflict,
@@ -41,12 +40,6 @@ from sessions.work.volumes import POOL_FULL, ensure_volume
 #: A container that a dead worker was making stays busy until Incus has finished with it.
 BUSY_FOR_S: Final = 60.0
 _POLL_S: Final = 0.25
-#: The volume's top folder goes to COI's user ``code`` where the image has one, once: it is root's at first.
-_MAKE_WRITABLE: Final = """
-[ "$(stat -c %u /workspace)" = 0 ] || exit 0
-grep -q '^[^:]*:[^:]*:1000:' /etc/passwd || exit 0
-chown 1000:1000 /workspace && chmod 0755 /workspace
-"""
 
 
 def start(context: OperationContext) -> dict[str, Any]:
@@ -111,9 +104,6 @@ def _make_and_start(context: OperationContext, session: Session, workspace: Work
             hardening = "reduced"
     context.progress("verify", 85, "Checking that it runs")
     _require_running(incus, session)
-    if workspace.writable_at is None:
-        context.progress("workspace", 92, "Making the workspace writable")
-        _make_writable(incus, session, workspace)
     return hardening
 
 
@@ -205,15 +195,6 @@ def _require_running(incus: IncusApi, session: Session) -> None:
             code="stopped-at-once",
             log_detail=f"status {info.status} after start",
         )
-
-
-def _make_writable(incus: IncusApi, session: Session, workspace: Workspace) -> None:
-    """An image without a shell keeps its workspace as it is."""
-    result = incus.run(session.name, ["/bin/sh", "-c", _MAKE_WRITABLE], timeout_s=15)
-    if result.exit_code != 0:
-        log.warning("workspace-not-writable", session=session.name, exit_code=result.exit_code)
-        return
-    Workspace.objects.filter(pk=workspace.pk).update(writable_at=timezone.now())
 
 
 def _take_away(incus: IncusApi, name: str, mark: dict[str, str]) -> None:
