@@ -50,6 +50,8 @@ def prepare_static(panel: Panel, supervisor: Supervisor, output: Output) -> None
             "collectstatic",
             "--noinput",
             "--clear",
+            # We serve our own copy of htmx; the one in the package refers to files that it does not have.
+            "--ignore=django_htmx",
             what="The static files could not be prepared.",
         )
     stamp.write_text(digest)

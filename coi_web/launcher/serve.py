@@ -19,6 +19,8 @@ from coi_web.launcher.supervisor import Supervisor
 
 _READY_LIMIT_S = 90
 _QUEUE_LIMIT_S = 60
+#: A web process that dies that often before it has answered once will not get better by itself.
+_HOPELESS_DEATHS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,12 @@ def _bring_up(panel: Panel, output: Output, supervisor: Supervisor, started: flo
         link = supervisor.begin_once(panel.manage("link", "first_admin_link", "--base-url", panel.url))
         try:
             seen: list[Readiness] = []
-            if not supervisor.wait_for(lambda: _is_ready(panel, seen), timeout_s=_READY_LIMIT_S):
+            web = supervisor.children()["web"]
+            supervisor.wait_for(
+                lambda: web.deaths >= _HOPELESS_DEATHS or _is_ready(panel, seen), timeout_s=_READY_LIMIT_S
+            )
+            if not (seen and seen[-1].ready):
+                step.note = "interrupted"
                 _give_up(supervisor, "web", seen[-1] if seen else None)
                 return None
             step.detail = "sign-in link"
