@@ -73,6 +73,19 @@ def active_operation(target_kind: str, target_id: str) -> Operation | None:
     ).first()
 
 
+def lock_active_operation(target: Target) -> Operation | None:
+    """The active operation of a target, locked until the transaction ends.
+
+    A service that locks the target and then makes or cancels operations takes this lock first: whoever
+    finishes an operation locks it before its target, and two orders would be a deadlock on PostgreSQL.
+    """
+    return (
+        Operation.objects.select_for_update()
+        .filter(target_kind=target.kind, target_id=target.id, state__in=Operation.ACTIVE)
+        .first()
+    )
+
+
 def dispatch_on_commit(operation: Operation) -> None:
     """Hand the operation to a worker after the commit; double delivery is harmless.
 
