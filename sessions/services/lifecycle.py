@@ -19,7 +19,12 @@ from coi_web.audit.actors import Actor
 from coi_web.audit.services import record, refusals_recorded
 from coi_web.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
 from coi_web.operations.models import Operation
-from coi_web.operations.services import active_operation, cancel_operation, create_operation
+from coi_web.operations.services import (
+    active_operation,
+    cancel_operation,
+    create_operation,
+    lock_active_operation,
+)
 from sessions.access import SessionRight, get_session_for, get_workspace_for
 from sessions.models import Session, Workspace, WorkspaceState
 from sessions.names import SLOTS, container_name
@@ -114,6 +119,7 @@ def perform(action: str, *, actor: Actor, session: Session) -> Operation:
     with refusals_recorded(f"session.{wanted}", actor=actor, target=session.target, team=session.team):
         get_session_for(actor, str(session.public_id), to=_RIGHT[wanted])
         with transaction.atomic():
+            lock_active_operation(session.target)
             # "of" leaves the joined rows unlocked; SQLite, where the transaction is the lock, ignores it.
             locked = (
                 Session.objects.select_for_update(of=("self",))
@@ -158,9 +164,9 @@ def _kill(actor: Actor, session: Session) -> Operation:
     if under_way is not None:
         # Its settle finds kill_requested_at and follows with the kill; see sessions/work/outcomes.py.
         advance(session, by=actor, reason=_ASKED[Action.KILL], desired=Desired.GONE, **asked)
+        cancel_operation(under_way)
         if first_time:
             record("session.kill", actor=actor, target=session.target, team=session.team)
-        cancel_operation(under_way)
         return under_way
     operation, _ = create_operation(
         actor=actor, kind="session.kill", target=session.target, owner=session.owner, team=session.team

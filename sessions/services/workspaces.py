@@ -13,7 +13,7 @@ from coi_web.audit.actors import Actor
 from coi_web.audit.services import Target, record, refusals_recorded
 from coi_web.errors import Conflict, Forbidden, InvalidInput, NotFound, QuotaExceeded
 from coi_web.operations.models import Operation
-from coi_web.operations.services import create_operation
+from coi_web.operations.services import create_operation, lock_active_operation
 from sessions.access import get_workspace_for
 from sessions.models import Session, Workspace, WorkspaceState
 from sessions.names import is_workspace_name, volume_name, workspace_slug
@@ -41,7 +41,10 @@ def create_workspace(
         _check(user, name, size_bytes, team)
         with transaction.atomic():
             User.objects.select_for_update().get(pk=user.pk)
-            workspace = Workspace.objects.select_for_update().filter(owner=user, name=name).first()
+            workspace = Workspace.objects.filter(owner=user, name=name).first()
+            if workspace is not None:
+                lock_active_operation(workspace.target)
+                workspace = Workspace.objects.select_for_update().filter(pk=workspace.pk).first()
             if workspace is None:
                 workspace = _new(user, name, size_bytes, team)
             elif workspace.state not in (WorkspaceState.CREATING, WorkspaceState.FAILED):
@@ -72,6 +75,7 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> Operation:
     with refusals_recorded("workspace.delete", actor=actor, target=workspace.target, team=workspace.team):
         get_workspace_for(actor, str(workspace.public_id), to="delete")
         with transaction.atomic():
+            lock_active_operation(workspace.target)
             locked = Workspace.objects.select_for_update().filter(pk=workspace.pk).first()
             if locked is None:
                 raise NotFound("There is no such workspace, or you cannot see it.", code="no-such-workspace")

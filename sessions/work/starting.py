@@ -52,6 +52,10 @@ def start(context: OperationContext) -> dict[str, Any]:
             hardening = _make_and_start(context, session, workspace)
         except DiskFull as error:
             raise DiskFull(POOL_FULL, log_detail=error.log_detail) from error
+        except IncusNotFound as error:
+            if error.code in ("image-missing", "workspace-lost"):
+                raise
+            raise _gone(session, error) from error
         context.progress("done", 100, "Running")
     return {"name": session.name, "hardening": hardening, "seen": Observed.RUNNING.value}
 
@@ -60,21 +64,31 @@ def start_again(context: OperationContext) -> dict[str, Any]:
     """Start the stopped container as it is; on failure it is stopped again."""
     session = session_of(context)
     if find_own(context.incus, session) is None:
-        raise Conflict(
-            f"The container {session.name} was deleted outside the panel. "
-            "Start a new session on the workspace; its files are still there.",
-            code="container-gone",
-        )
+        raise _gone(session)
     with undone_on_failure(context, lambda: force_stop(context.incus, session.name)):
-        context.progress("settings", 15, "Setting limits and policy")
-        policy = policy_of(profile_named(session.profile_name))
-        context.incus.update_config(session.name, {key: value or None for key, value in policy.items()})
-        context.progress("start", 40, "Starting the container")
-        _start(context.incus, session.name)
-        context.progress("verify", 85, "Checking that it runs")
-        _require_running(context.incus, session)
+        try:
+            _start_kept(context, session)
+        except DiskFull as error:
+            raise DiskFull(
+                f"The disk of {session.name} is full, so it cannot be started. Kill the session and start a new "
+                "one (the workspace's files stay), or ask an administrator to enlarge the disk with: "
+                f"incus config device set {session.name} root size=…",
+                log_detail=error.log_detail,
+            ) from error
+        except IncusNotFound as error:
+            raise _gone(session, error) from error
         context.progress("done", 100, "Running")
     return {"name": session.name, "seen": Observed.RUNNING.value}
+
+
+def _start_kept(context: OperationContext, session: Session) -> None:
+    context.progress("settings", 15, "Setting limits and policy")
+    policy = policy_of(profile_named(session.profile_name))
+    context.incus.update_config(session.name, {key: value or None for key, value in policy.items()})
+    context.progress("start", 40, "Starting the container")
+    _start(context.incus, session.name)
+    context.progress("verify", 85, "Checking that it runs")
+    _require_running(context.incus, session)
 
 
 def _make_and_start(context: OperationContext, session: Session, workspace: Workspace) -> str:
@@ -146,6 +160,15 @@ def _name_taken(session: Session) -> Conflict:
     )
 
 
+def _gone(session: Session, error: IncusNotFound | None = None) -> Conflict:
+    return Conflict(
+        f"The container {session.name} was deleted outside the panel. "
+        "Start a new session on the workspace; its files are still there.",
+        code="container-gone",
+        log_detail="" if error is None else error.log_detail,
+    )
+
+
 def _explain(incus: IncusApi, session: Session, workspace: Workspace) -> None:
     """Raise what is missing; returns where nothing is."""
     try:
@@ -184,10 +207,7 @@ def _start_once(incus: IncusApi, name: str) -> None:
 def _require_running(incus: IncusApi, session: Session) -> None:
     info = find_own(incus, session)
     if info is None:
-        raise Conflict(
-            f"The container {session.name} was deleted outside the panel while it was starting. Start again.",
-            code="container-gone",
-        )
+        raise _gone(session)
     if info.status is not InstanceStatus.RUNNING:
         raise IncusRejected(
             f"{session.name} stopped right after it was started. Try again; if it happens again, "
