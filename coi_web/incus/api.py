@@ -156,7 +156,9 @@ class ExecStream(Protocol):
         ...
 
     async def exit_code(self) -> int | None:
-        """After ``read`` returned ``b""``: how it ended, or None when the connection broke before."""
+        """After ``read`` returned ``b""``: how it ended. None when the connection broke before, or when
+        the container was stopped under it.
+        """
         ...
 
     async def aclose(self) -> None:

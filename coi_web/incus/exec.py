@@ -79,7 +79,8 @@ class ExecOperation:
     async def exit_code(self, timeout_s: float = EXIT_CODE_TIMEOUT_S) -> int | None:
         """As a shell counts: 127 for a command that is not there, 126 for one that cannot be run.
 
-        None when Incus does not say, such as after it was restarted.  Incus forgets an operation 5 s
+        None when Incus does not say, such as after it was restarted; -1 when the container was stopped
+        before Incus saw how the command ended.  Incus forgets an operation 5 s
         after its end, so this is asked as soon as the output ends.
         """
         limit = str(max(1, round(timeout_s)))

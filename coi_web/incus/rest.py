@@ -33,7 +33,7 @@ class IncusRest:
     """One per process; connects at the first request, from any thread."""
 
     def __init__(self, config: IncusConfig) -> None:
-        self._config = config
+        self.config = config
         self.timeout_s = config.timeout_s
         self._lock = threading.Lock()
         self._client: pylxd.Client | None = None
@@ -94,10 +94,10 @@ class IncusRest:
         with self._lock:
             if self._client is None or self._pid != os.getpid():
                 self._client = pylxd.Client(
-                    endpoint=endpoint_address(self._config),
-                    timeout=self._config.timeout_s,
-                    project=self._config.project,
-                    session=new_session(self._config),
+                    endpoint=endpoint_address(self.config),
+                    timeout=self.config.timeout_s,
+                    project=self.config.project,
+                    session=new_session(self.config),
                 )
                 self._pid = os.getpid()
             return self._client

@@ -51,6 +51,8 @@ async def run_command(
             code = await operation.exit_code()
         if code is None:
             raise errors.unavailable("the exit code was lost", doing=doing)
+        if code < 0:
+            raise errors.rejected(400, "Instance is not running any more", doing=doing)
         return ExecResult(code, bytes(out.kept), bytes(err.kept), out.truncated or err.truncated)
     except TimeoutError:
         if operation is not None:

@@ -11,7 +11,7 @@ from weakref import WeakSet
 import aiohttp
 
 from coi_web.incus import errors, parse
-from coi_web.incus.exec import ExecOperation
+from coi_web.incus.exec import EXIT_CODE_TIMEOUT_S, ExecOperation
 from coi_web.incus.http import HEARTBEAT_S, Connection, WebSocket, translated
 from coi_web.incus.types import ExecRequest, IncusConfig, LifecycleEvent, OnConnected
 
@@ -19,6 +19,8 @@ _HANGUP = 1
 _KILL = 9
 #: What a hung-up command may take to end before it is killed, in seconds; tmux clients take about 5 ms.
 HANGUP_GRACE_S = 0.4
+#: What asking for an exit code may take when the socket broke, in seconds: reattaching should not wait long.
+LOST_TIMEOUT_S = 1.0
 #: Input is cut into pieces so that a paste does not sit in the socket's buffer as a whole.
 _INPUT_PIECE = 1 << 15
 
@@ -66,14 +68,18 @@ class IncusTerminal:
             await self._data.pong(data)
 
     async def _end(self, *, clean: bool) -> None:
-        """After the last frame. An empty text frame is Incus' word for "the command is over"."""
+        """After the last frame. An empty text frame is Incus' word for "the command is over".
+
+        A container that is stopped by force ends its sockets without it, like a daemon that died; asking
+        for the exit code tells the two apart.
+        """
         if self._over.is_set():
             return
         try:
-            if clean:
-                # Incus completes the operation when the data socket is closed, and soon forgets it.
-                await self._data.close()
-                self._exit_code = await self._operation.exit_code()
+            # Incus completes the operation when the data socket is closed, and soon forgets it.
+            await self._data.close()
+            code = await self._operation.exit_code(EXIT_CODE_TIMEOUT_S if clean else LOST_TIMEOUT_S)
+            self._exit_code = code if code is None or code >= 0 else None
         finally:
             self._over.set()
 

@@ -116,11 +116,19 @@ _FOLDERS: dict[str, tuple[int, int]] = {
 }
 
 
-def ensure_tiny_image(api: IncusApi, alias: str = DEFAULT_ALIAS) -> ImageInfo:
+def ensure_tiny_image(api: IncusApi | None = None, alias: str = DEFAULT_ALIAS) -> ImageInfo:
     """Builds and imports the image unless ``alias`` names an up-to-date one. Safe to repeat.
+
+    Without ``api`` it goes to the default project of this machine's own Incus.
 
     Raises Incus errors, and InvalidInput when the machine has no static busybox.
     """
+    if api is None:
+        # Here, so that building alone needs no library.
+        from coi_web.incus.client import IncusClient
+        from coi_web.incus.types import IncusConfig
+
+        api = IncusClient(IncusConfig())
     try:
         present = api.image(alias)
     except IncusNotFound:
