@@ -25,6 +25,9 @@ export class ReconnectingSocket {
   #openedAt = 0;
   #stopped = true;
   #lastCode = 0;
+  #wake = () => {
+    if (!document.hidden) this.retryNow();
+  };
 
   /**
    * @param {() => string} makeUrl asked before each attempt
@@ -34,7 +37,6 @@ export class ReconnectingSocket {
   constructor(makeUrl, options) {
     this.#makeUrl = makeUrl;
     this.#options = options;
-    this.#wake = this.#wake.bind(this);
   }
 
   /** Connect; safe to call again after it closed for good. */
@@ -126,9 +128,6 @@ export class ReconnectingSocket {
     this.#timer = setTimeout(() => this.#count(), Math.min(1000, left));
   }
 
-  #wake() {
-    if (!document.hidden) this.retryNow();
-  }
 
   #finish(code) {
     if (this.#stopped) return;
