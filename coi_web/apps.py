@@ -10,3 +10,7 @@ class PanelConfig(AppConfig):
 
     def ready(self) -> None:
         from coi_web import checks  # noqa: F401
+        from coi_web.celery import app
+
+        # Tasks that the web process sends are ours to configure, in whatever thread a view runs.
+        app.set_default()

@@ -41,7 +41,7 @@ def people(request: HttpRequest) -> HttpResponse:
         "accounts": found[:ROWS],
         "next": found[ROWS - 1].username if len(found) > ROWS else "",
         "q": text,
-        "team_rows": teams.annotate(member_count=Count("memberships")),
+        "team_rows": teams.annotate(member_count=Count("memberships")).order_by("name"),
         "sees_accounts": accounts is not None,
     }
     return render(request, "accounts/people.html", context)
