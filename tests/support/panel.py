@@ -124,6 +124,10 @@ class RunningPanel:
         """``ana`` (member of Shop), ``ada`` (administrator), ``otto`` (auditor); returns Ana's write token."""
         return self.manage("shell", stdin=_PEOPLE).strip().splitlines()[-1]
 
+    def session_cookie(self, username: str) -> str:
+        """The value of a signed-in browser's cookie."""
+        return self.manage("shell", stdin=_COOKIE.format(username=username)).strip().splitlines()[-1]
+
     def api(self, token: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON of one call to ``/api/v1/<path>``."""
         request = urllib.request.Request(
@@ -143,6 +147,21 @@ class RunningPanel:
             except ValueError:
                 return error.code, text.decode(errors="replace")
 
+
+_COOKIE = """
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.conf import settings
+from coi_web.accounts.models import User
+user = User.objects.get(username="{username}")
+store = SessionStore()
+store[SESSION_KEY] = str(user.pk)
+store[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+store[HASH_SESSION_KEY] = user.get_session_auth_hash()
+store.create()
+print()
+print(store.session_key)
+"""
 
 _PEOPLE = f"""
 from coi_web.accounts.models import Membership, Team, User
