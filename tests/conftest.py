@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from django.core.cache import cache
 
+from coi_web.incus import set_backend_for_tests
+from coi_web.incus.fake import FakeIncus
 from tests.support.cast import Cast, make_cast
 
 
@@ -40,7 +42,24 @@ def _fresh_cache() -> Iterator[None]:
     yield
 
 
+@pytest.fixture(autouse=True)
+def _fresh_engine() -> Iterator[None]:
+    """Each test meets a fake engine without a past."""
+    set_backend_for_tests(None, None)
+    yield
+
+
 @pytest.fixture
 def cast(db: None) -> Cast:
     """Owner, teammate, lead, auditor, other team, stranger, disabled, administrator."""
     return make_cast()
+
+
+@pytest.fixture
+def fake_incus() -> Iterator[FakeIncus]:
+    """A fresh engine in memory, in use by everything; waiting calls are let go at the end."""
+    fake = FakeIncus()
+    set_backend_for_tests(fake, fake)
+    yield fake
+    fake.behave_well()
+    set_backend_for_tests(None, None)
