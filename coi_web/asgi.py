@@ -14,10 +14,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from coi_web.routing import websocket_urlpatterns  # noqa: E402
 from coi_web.web import SameOriginSocket  # noqa: E402
+from sessions.terminals.daphne import with_backpressure  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": SameOriginSocket(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
-    }
+application = with_backpressure(
+    ProtocolTypeRouter(
+        {
+            "http": django_application,
+            "websocket": SameOriginSocket(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        }
+    )
 )

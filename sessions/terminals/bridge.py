@@ -27,8 +27,8 @@ import structlog
 from coi_web.errors import CoiError
 from coi_web.incus.api import ExecStream
 from sessions.terminals import protocol
-from sessions.terminals.flow import AckBeyondSent, Window
-from sessions.terminals.launch import ShellMarker
+from sessions.terminals.flow import AckBeyondSent, Pace, Typists, Window
+from sessions.terminals.launch import Shell, ShellMarker
 from sessions.terminals.protocol import CloseCode, ProtocolError, ServerFrame
 
 log = structlog.get_logger(__name__)
@@ -47,6 +47,10 @@ MAX_CONTROL: Final = 64
 RESIZE_EVERY_S: Final = 0.03
 #: How long closing may wait for a browser that takes nothing.
 CLOSE_S: Final = 2.0
+
+
+#: Shared by all terminals of the process.
+_typists = Typists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Bridge:
         cols: int,
         rows: int,
         patience: Patience | None = None,
+        typists: Typists = _typists,
     ) -> None:
         self._open_stream = open_stream
         self._send_bytes = send_bytes
@@ -95,12 +100,14 @@ class Bridge:
         self._close = close
         self._stream: ExecStream | None = None
         self._patience = patience or Patience()
+        self._typists = typists
+        self._pace = Pace()
+        self._gathering = False
         self._size = self._applied_size = (cols, rows)
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
 
         self.window = Window()
-        self._marker = ShellMarker()
         self._output: deque[bytes] = deque()
         self._buffered = 0
         self._control: deque[ServerFrame] = deque()
@@ -141,6 +148,7 @@ class Bridge:
         if not data:
             # To the engine an empty frame can mean the end of input.
             return
+        self._typists.typed(self, self._heard_at)
         self._input.append(data)
         self._pending_input += len(data)
         self._type_wake.set()
@@ -224,31 +232,33 @@ class Bridge:
         try:
             await part(*args)
         except CoiError as error:
-            self.end(_close_code(error), error.log_detail or error.message)
+            self.end(close_code_of(error), error.log_detail or error.message)
         except Exception as error:
             # The send callables raise whatever their server raises when the browser has gone.
             log.info("terminal.broken", error=repr(error))
             self.end(CloseCode.INTERNAL_ERROR, repr(error))
 
     async def _read(self, stream: ExecStream) -> None:
-        marker = self._marker
+        marker = ShellMarker()
+        ready = False
         try:
             while data := await stream.read():
-                if marker.shell is None:
+                if not ready:
                     data = marker.feed(data)
                     if marker.shell is None:
                         continue
-                    self._say_ready()
+                    ready = True
+                    self._say_ready(marker.shell)
                 if data:
                     self._put_output(data)
-                while self._buffered >= READ_AHEAD:
+                while self._buffered >= READ_AHEAD or self._gathering:
                     self._read_room.clear()
                     await self._read_room.wait()
             self._put_output(marker.flush())
             code = await stream.exit_code()
         except CoiError as error:
             detail = error.log_detail or error.message
-            self._last = (Ending(_close_code(error), detail), None)
+            self._last = (Ending(close_code_of(error), detail), None)
         else:
             # Without a code the engine lost the process: the browser finds out by coming back.
             closing = CloseCode.ENGINE_UNAVAILABLE if code is None else CloseCode.NORMAL
@@ -262,24 +272,26 @@ class Bridge:
             self._output_moved_at = self._loop.time()
         self._output.append(data)
         self._buffered += len(data)
-        self._write_wake.set()
+        if not self._gathering:
+            self._write_wake.set()
 
-    def _say_ready(self) -> None:
-        assert self._marker.shell is not None  # only called once the marker is read
+    def _say_ready(self, shell: Shell) -> None:
         cols, rows = self._size
-        self.tell({"type": "ready", "shell": self._marker.shell, "cols": cols, "rows": rows})
+        self.tell({"type": "ready", "shell": shell, "cols": cols, "rows": rows})
 
     async def _write(self) -> None:
         window = self.window
         while True:
             if self._control:
                 await self._send_json(self._control.popleft())
-            elif self._buffered and (room := MAX_FRAME if self._input_full else window.room) > 0:
+            elif self._may_send() and (room := MAX_FRAME if self._input_full else window.room) > 0:
                 piece = self._take_output(min(room, MAX_FRAME))
                 # Counted first: the acknowledgement may come before sending returns.
                 window.on_sent(len(piece))
                 await self._send_bytes(piece)
-                self._output_moved_at = self._loop.time()
+                self._output_moved_at = now = self._loop.time()
+                if pause := self._pace.after(len(piece), now):
+                    self._gather(max(pause, self._typists.pause_for(self, now)))
             elif self._last is not None and not self._buffered:
                 ending, frame = self._last
                 if frame is not None:
@@ -290,11 +302,22 @@ class Bridge:
                 self._write_wake.clear()
                 await self._write_wake.wait()
 
+    def _may_send(self) -> bool:
+        return self._buffered > 0 and not self._gathering
+
+    def _gather(self, pause: float) -> None:
+        self._gathering = True
+        self._loop.call_later(pause, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._write_wake.set()
+        self._read_room.set()
+
     def _take_output(self, limit: int) -> bytes:
         data = _take(self._output, limit)
         self._buffered -= len(data)
-        if self._buffered < READ_AHEAD:
-            self._read_room.set()
+        self._read_room.set()
         return data
 
     async def _type(self, stream: ExecStream) -> None:
@@ -356,7 +379,8 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _close_code(error: CoiError) -> CloseCode:
+def close_code_of(error: CoiError) -> CloseCode:
+    """How an expected error closes the socket."""
     try:
         return CloseCode(error.close_code)
     except ValueError:
