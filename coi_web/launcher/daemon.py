@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.host import Host, find_program, has_systemd, run_streamed
@@ -15,6 +20,9 @@ from coi_web.launcher.packages import install_incus
 
 _LOG_FOLDER = Path("/var/log/incus")
 _START_LIMIT_S = 60
+_GROUP = "incus-admin"
+#: Set in the command that ``join_group`` starts, so that it cannot go round in circles.
+_REJOINED = "COI_WEB_GROUP_JOINED"
 
 
 def ensure_daemon(host: Host) -> IncusRest:
@@ -28,12 +36,12 @@ def ensure_daemon(host: Host) -> IncusRest:
         trusted_server(rest)
         return rest
     if reach is Reach.FORBIDDEN:
-        raise _forbidden()
+        join_group(host)
     if find_program("incusd") is None:
         install_incus(host)
     start_daemon(host)
     if knock() is Reach.FORBIDDEN:
-        raise _forbidden()
+        join_group(host)
     rest = IncusRest()
     trusted_server(rest)
     return rest
@@ -70,7 +78,7 @@ def launch_detached() -> None:
     for folder in (_LOG_FOLDER, Path("/run/incus")):
         folder.mkdir(parents=True, exist_ok=True)
     # Without --group the socket belongs to root alone.
-    group = ["--group", "incus-admin"] if _group_exists("incus-admin") else []
+    group = ["--group", _GROUP] if _group_exists(_GROUP) else []
     subprocess.Popen(
         [program, *group, "--logfile", str(_LOG_FOLDER / "incus.log")],
         stdin=subprocess.DEVNULL,
@@ -83,10 +91,10 @@ def launch_detached() -> None:
 
 def _group_exists(name: str) -> bool:
     try:
-        lines = Path("/etc/group").read_text(encoding="utf-8").splitlines()
-    except OSError:
+        grp.getgrnam(name)
+    except KeyError:
         return False
-    return any(line.startswith(f"{name}:") for line in lines)
+    return True
 
 
 def _wait_for_socket() -> None:
@@ -104,16 +112,32 @@ def _wait_for_socket() -> None:
         run_streamed([program, "waitready", f"--timeout={_START_LIMIT_S}"], timeout_s=_START_LIMIT_S + 5)
 
 
-def _forbidden() -> LauncherError:
-    user = os.environ.get("USER") or str(os.geteuid())
-    return LauncherError(
-        "incus-forbidden",
-        f"You may not use Incus: {DEFAULT_SOCKET} is for root and the group incus-admin.",
-        mend=[
-            f"sudo usermod -aG incus-admin {user}    (whoever is in that group controls every container)",
-            "Sign out and in again (or: newgrp incus-admin), then run ./coi-web up again.",
-        ],
-    )
+def join_group(host: Host) -> NoReturn:
+    """Starts this command again with the rights of Incus's group, joining it for good after consent.
+
+    A group that was joined counts only from the next sign-in; ``sg`` makes it count at once.  Raises
+    LauncherError where that is not wanted or did not help.
+    """
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if os.environ.get(_REJOINED) or host.is_root or find_program("sg") is None or not _group_exists(_GROUP):
+        raise LauncherError(
+            "incus-forbidden",
+            f"You may not use Incus: {DEFAULT_SOCKET} is for root and the group {_GROUP}.",
+            mend=[
+                f"sudo usermod -aG {_GROUP} {user}    (whoever is in that group controls every container)",
+                f"Sign out and in again (or: newgrp {_GROUP}), then run ./coi-web up again.",
+            ],
+        )
+    if user not in grp.getgrnam(_GROUP).gr_mem:
+        host.change(
+            [["usermod", "-aG", _GROUP, user]],
+            title=f"Joining the group {_GROUP}",
+            code="incus-forbidden",
+            reason=f"Only root and the group {_GROUP} may use Incus; its members control every container.",
+        )
+    command = shlex.join([sys.executable, "-m", "coi_web.launcher", *sys.argv[1:]])
+    os.environ[_REJOINED] = "1"
+    os.execvp("sg", ["sg", _GROUP, "-c", command])  # noqa: S606 - quoted above
 
 
 class DaemonWatch:

@@ -17,7 +17,7 @@ from coi_web.launcher.incus_rest import IncusRest
 from coi_web.launcher.output import Step
 from coi_web.launcher.packages import SUPPORT, install
 from coi_web.launcher.paths import ROOT
-from coi_web.launcher.starter_image import Recipe
+from coi_web.launcher.starter_image import PREFIX, WORK_FOLDER, Recipe
 
 STARTER = "coi-default"
 TINY = "coi-tiny"
@@ -37,8 +37,9 @@ def ensure_starter_image(host: Host, rest: IncusRest, cache: Path) -> None:
         return
     install(host, SUPPORT, reason="Tools for building the image are missing.", code="packages-missing")
     recipe = make_recipe(read_release())
-    output = Path("/var/tmp") / f"coi-web-{os.geteuid()}-{STARTER}.tar.zst"  # noqa: S108
-    with host.output.step(f"Building the image {STARTER} (a minute or two, once)") as step:
+    folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=WORK_FOLDER)
+    with folder, host.output.step(f"Building the image {STARTER} (a minute or two, once)") as step:
+        output = Path(folder.name) / f"{STARTER}.tar.zst"
         command = [
             sys.executable,
             "-m",
@@ -72,7 +73,6 @@ def ensure_starter_image(host: Host, rest: IncusRest, cache: Path) -> None:
         rest.point_alias(STARTER, fingerprint, "What sessions start from")
         step.detail = ""
         step.note = f"{recipe.distribution} {recipe.suite}"
-    output.unlink(missing_ok=True)
 
 
 def ensure_tiny_image(host: Host, rest: IncusRest) -> None:

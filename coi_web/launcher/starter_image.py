@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ from pathlib import Path
 from coi_web.launcher.image_files import write_files
 
 PREFIX = "coi-web-image-"
+#: Not below the data folder, which may lie on a file system that takes no device nodes.
+WORK_FOLDER = Path("/var/tmp")  # noqa: S108
 #: What a session needs on top of a minimal system.  ``udev`` is not for devices: without it
 #: systemd-networkd leaves ``eth0`` pending and the container has no address.
 PACKAGES = (
@@ -74,8 +77,8 @@ def build(recipe: Recipe, output: Path, cache: Path | None) -> None:
 
     Raises CalledProcessError where a command fails; its output has gone to our own.
     """
-    _sweep(output.parent)
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=output.parent) as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=WORK_FOLDER) as folder:
         root = Path(folder) / "rootfs"
         root.mkdir()
         _debootstrap(recipe, root, cache)
@@ -84,15 +87,29 @@ def build(recipe: Recipe, output: Path, cache: Path | None) -> None:
         _write_metadata(recipe, Path(folder))
         print("Packing the image", flush=True)
         _pack(Path(folder), output)
+    _hand_over(output, cache)
 
 
-def _sweep(parent: Path) -> None:
-    """Removes what builds left behind that were killed."""
-    for leftover in parent.glob(f"{PREFIX}*"):
+def _sweep() -> None:
+    """Removes what builds of ours left behind that were killed."""
+    for leftover in WORK_FOLDER.glob(f"{PREFIX}*"):
         owner = leftover.name.removeprefix(PREFIX).split("-")[0]
-        if leftover.is_dir() and owner.isdigit() and not Path("/proc", owner).exists():
+        found = leftover.lstat()
+        # Anybody may put a folder there; nobody's but our own is walked through as root.
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            continue
+        if owner.isdigit() and not Path("/proc", owner).exists():
             _unmount(leftover / "rootfs")
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _hand_over(output: Path, cache: Path | None) -> None:
+    """Gives the results to the person who lent us root rights through sudo."""
+    owner = os.environ.get("SUDO_UID", "")
+    if os.geteuid() != 0 or not owner.isdigit():
+        return
+    for path in (output, *([cache, *cache.iterdir()] if cache is not None else [])):
+        os.chown(path, int(owner), -1, follow_symlinks=False)
 
 
 def _unmount(root: Path) -> None:
