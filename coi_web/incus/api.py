@@ -6,7 +6,7 @@ never be right.  Nothing here retries: a caller that repeats a change looks at t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -178,7 +178,7 @@ class IncusStreams(Protocol):
         """Raises IncusNotFound, InstanceFrozen, IncusConflict with code ``not-running``."""
         ...
 
-    def events(self, *, on_connected: OnConnected | None = None) -> AsyncIterator[LifecycleEvent]:
+    def events(self, *, on_connected: OnConnected | None = None) -> AsyncGenerator[LifecycleEvent, None]:
         """What happens in the project from now on.
 
         ``on_connected`` is called when nothing can be missed any more: the moment to list everything.

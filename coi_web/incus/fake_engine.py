@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -180,7 +180,7 @@ class FakeEngine:
             raise failure(behaviour, TIMEOUT_S, doing=doing)
         return terminal
 
-    async def events(self, *, on_connected: OnConnected | None = None) -> AsyncIterator[LifecycleEvent]:
+    async def events(self, *, on_connected: OnConnected | None = None) -> AsyncGenerator[LifecycleEvent, None]:
         doing = "follow what happens on the engine"
         behaviour = self._misbehaviour.take("events", "")
         if behaviour is not None:

@@ -19,8 +19,8 @@ from requests.adapters import HTTPAdapter
 
 from coi_web.incus.types import IncusConfig
 
-#: Connections kept open; more are made at need and closed after use.
-_KEPT_CONNECTIONS = 8
+#: Connections kept open at most: beyond what any process has threads, since urllib3 warns about the rest.
+_KEPT_CONNECTIONS = 64
 
 
 class _UnixConnection(urllib3.connection.HTTPConnection):

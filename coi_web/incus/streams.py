@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from weakref import WeakSet
 
@@ -160,7 +160,7 @@ class IncusEventStreams:
         self._terminals.add(terminal)
         return terminal
 
-    async def events(self, *, on_connected: OnConnected | None = None) -> AsyncIterator[LifecycleEvent]:
+    async def events(self, *, on_connected: OnConnected | None = None) -> AsyncGenerator[LifecycleEvent, None]:
         doing = "follow what happens on the engine"
         connection = self._connected(doing)
         socket = await connection.websocket(

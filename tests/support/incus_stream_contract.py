@@ -45,7 +45,7 @@ class StreamContract(Contract):
         yield
         deadline = time.monotonic() + 5
         while left := {task for task in asyncio.all_tasks() - before if not task.done()}:
-            left.discard(asyncio.current_task())  # type: ignore[arg-type]
+            left.discard(asyncio.current_task())
             if not left:
                 break
             assert time.monotonic() < deadline, left
