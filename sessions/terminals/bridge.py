@@ -27,7 +27,7 @@ import structlog
 from coi_web.errors import CoiError
 from coi_web.incus.api import ExecStream
 from sessions.terminals import protocol
-from sessions.terminals.flow import AckBeyondSent, Pace, Typists, Window
+from sessions.terminals.flow import GATHER_S, GIVE_WAY_S, AckBeyondSent, Pace, Typists, Window
 from sessions.terminals.launch import Shell, ShellMarker
 from sessions.terminals.protocol import CloseCode, ProtocolError, ServerFrame
 
@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 MAX_FRAME: Final = 64 * 1024
 #: How far to read ahead of the browser.
 READ_AHEAD: Final = 128 * 1024
+#: More than ever waits: a flood gives way for a time whatever has gathered.
+NEVER_ENOUGH: Final = 2 * READ_AHEAD
 #: Typed or pasted bytes waiting for the engine; above, the socket is not read any further.
 INPUT_HIGH: Final = 256 * 1024
 #: One write to the engine.
@@ -102,7 +104,9 @@ class Bridge:
         self._patience = patience or Patience()
         self._typists = typists
         self._pace = Pace()
-        self._gathering = False
+        #: Output is sent once this much waits; more than 1 only while a flood gathers.
+        self._enough = 1
+        self._gathering: asyncio.TimerHandle | None = None
         self._size = self._applied_size = (cols, rows)
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[Ending] = self._loop.create_future()
@@ -205,6 +209,8 @@ class Bridge:
         finally:
             self.end(CloseCode.INTERNAL_ERROR, "cancelled")
             await _cancel(tasks)
+            if self._gathering is not None:
+                self._gathering.cancel()
             # The person's socket first: hanging up the command can take a second.
             try:
                 with suppress(TimeoutError):
@@ -251,7 +257,7 @@ class Bridge:
                     self._say_ready(marker.shell)
                 if data:
                     self._put_output(data)
-                while self._buffered >= READ_AHEAD or self._gathering:
+                while self._buffered >= READ_AHEAD or self._enough == NEVER_ENOUGH:
                     self._read_room.clear()
                     await self._read_room.wait()
             self._put_output(marker.flush())
@@ -272,7 +278,7 @@ class Bridge:
             self._output_moved_at = self._loop.time()
         self._output.append(data)
         self._buffered += len(data)
-        if not self._gathering:
+        if self._buffered >= self._enough:
             self._write_wake.set()
 
     def _say_ready(self, shell: Shell) -> None:
@@ -290,8 +296,8 @@ class Bridge:
                 window.on_sent(len(piece))
                 await self._send_bytes(piece)
                 self._output_moved_at = now = self._loop.time()
-                if pause := self._pace.after(len(piece), now):
-                    self._gather(max(pause, self._typists.pause_for(self, now)))
+                if self._pace.is_flood(len(piece), now):
+                    self._gather(now)
             elif self._last is not None and not self._buffered:
                 ending, frame = self._last
                 if frame is not None:
@@ -303,14 +309,21 @@ class Bridge:
                 await self._write_wake.wait()
 
     def _may_send(self) -> bool:
-        return self._buffered > 0 and not self._gathering
+        return self._buffered >= self._enough
 
-    def _gather(self, pause: float) -> None:
-        self._gathering = True
-        self._loop.call_later(pause, self._gathered)
+    def _gather(self, now: float) -> None:
+        """Let output of a flood gather, to full frames only or for a while whatever comes."""
+        if self._typists.others_type(self, now):
+            self._enough, pause = NEVER_ENOUGH, GIVE_WAY_S
+        else:
+            self._enough, pause = MAX_FRAME, GATHER_S
+        if self._gathering is not None:
+            self._gathering.cancel()
+        self._gathering = self._loop.call_later(pause, self._gathered)
 
     def _gathered(self) -> None:
-        self._gathering = False
+        self._gathering = None
+        self._enough = 1
         self._write_wake.set()
         self._read_room.set()
 

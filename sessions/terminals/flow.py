@@ -63,10 +63,15 @@ class Window:
         return True
 
 
-#: A flood gives way this long after the last keystroke in another terminal.
+#: More than this per second, beyond one burst (a redrawn screen), is a flood.
+FLOOD_BYTES_PER_S = 1_000_000
+BURST_BYTES = 32 * 1024
+#: A flood gathers this long, or until a frame is full: no eye sees it, and each send costs some 0.1 ms.
+GATHER_S = 0.004
+#: While somebody types elsewhere a flood waits this long after each frame: 64 KiB in 16 ms is 4 MB/s.
+GIVE_WAY_S = 0.016
+#: "While" means this long after the last keystroke.
 TYPING_S = 1.0
-#: What it waits after each full piece then: 64 KiB in 2.5 ms is 26 MB/s, more than a browser draws.
-GIVE_WAY_S = 0.05
 
 
 class Typists:
@@ -88,25 +93,22 @@ class Typists:
             self._latest, self._other_at = who, self._latest_at
         self._latest_at = now
 
-    def pause_for(self, who: object, now: float) -> float:
-        """Seconds that ``who`` waits after a full piece of output; 0 while nobody else types."""
-        others_at = self._other_at if who is self._latest else self._latest_at
-        return GIVE_WAY_S if now - others_at < TYPING_S else 0.0
+    def others_type(self, who: object, now: float) -> bool:
+        return now - (self._other_at if who is self._latest else self._latest_at) < TYPING_S
 
 
 class Pace:
-    RATE = 1_000_000
-    BURST = 32 * 1024
-    GATHER_S = 0.004
+    """Tells a flood from a screen: small output goes at once, a flood in full frames."""
+
+    __slots__ = ("_at", "_credit")
 
     def __init__(self) -> None:
-        self._credit = float(self.BURST)
-        self._at = 0.0
+        self._credit = float(BURST_BYTES)
+        self._at = float("-inf")
 
-    def after(self, count: int, now: float) -> float:
-        self._credit = min(self.BURST, self._credit + (now - self._at) * self.RATE) - count
+    def is_flood(self, count: int, now: float) -> bool:
+        """Take note of ``count`` bytes sent at ``now`` (seconds); whether they are part of a flood."""
+        earned = (now - self._at) * FLOOD_BYTES_PER_S
+        self._credit = max(min(self._credit + earned, BURST_BYTES) - count, 0.0)
         self._at = now
-        if self._credit >= 0:
-            return 0.0
-        self._credit = 0.0 if self._credit < 0 else self._credit
-        return self.GATHER_S
+        return self._credit == 0.0

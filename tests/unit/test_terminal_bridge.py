@@ -12,7 +12,7 @@ from coi_web.errors import IncusNotFound, IncusUnavailable
 from coi_web.incus.api import ExecStream
 from sessions.terminals import bridge as bridge_module
 from sessions.terminals.bridge import INPUT_HIGH, MAX_FRAME, READ_AHEAD, Bridge, Ending, Patience
-from sessions.terminals.flow import HIGH_BYTES
+from sessions.terminals.flow import HIGH_BYTES, Typists
 from sessions.terminals.protocol import CloseCode, ServerFrame
 
 MARKER = b"\x1b_coi-web;p\x1b\\"
@@ -97,6 +97,7 @@ async def settle() -> None:
 async def joined(
     *,
     patience: Patience | None = None,
+    typists: Typists | None = None,
     open_stream: Callable[[int, int], Awaitable[ExecStream]] | None = None,
 ) -> AsyncIterator[tuple[Bridge, PlayedStream, PlayedBrowser, asyncio.Task[Ending]]]:
     stream, browser = PlayedStream(), PlayedBrowser()
@@ -112,6 +113,7 @@ async def joined(
         cols=80,
         rows=24,
         patience=patience,
+        typists=Typists() if typists is None else typists,
     )
     before = asyncio.all_tasks()
     task = asyncio.create_task(bridge.run())
@@ -161,8 +163,29 @@ async def test_output_that_gathers_is_sent_together_and_small_output_at_once() -
         for _ in range(20):
             stream.output.put_nowait(b"x" * 4000)
         await until(lambda: len(browser.received) == 80_001)
-        assert len(browser.pieces) <= 4
+        assert len(browser.pieces) <= 5
         assert max(browser.pieces) <= MAX_FRAME
+
+
+async def test_a_flood_gives_way_while_somebody_else_types() -> None:
+    typists = Typists()
+    async with joined(typists=typists) as (_, stream, browser, _):
+        typists.typed("somebody else", asyncio.get_running_loop().time())
+        for _ in range(200):
+            stream.output.put_nowait(b"x" * 4000)
+        await until(lambda: bool(browser.received))
+        await settle()
+        assert len(browser.received) <= MAX_FRAME, "one frame, then it waits"
+        await until(lambda: len(browser.received) > MAX_FRAME, "and goes on after a while")
+
+
+async def test_a_flood_does_not_give_way_to_its_own_typist() -> None:
+    async with joined() as (flooding, stream, browser, _):
+        await flooding.feed_bytes(b"yes\n")
+        for _ in range(200):
+            stream.output.put_nowait(b"x" * 4000)
+        await until(lambda: len(browser.received) >= 600_000)
+        assert len(browser.pieces) <= 15
 
 
 async def test_a_browser_that_stops_acknowledging_costs_the_window_and_no_more() -> None:

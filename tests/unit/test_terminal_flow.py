@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sessions.terminals.flow import AckBeyondSent, Window
+from sessions.terminals.flow import BURST_BYTES, TYPING_S, AckBeyondSent, Pace, Typists, Window
 
 
 def test_it_closes_at_the_high_mark_and_opens_at_the_low_one() -> None:
@@ -103,3 +103,30 @@ class WindowMachine(RuleBasedStateMachine):
 
 
 TestWindowMachine = WindowMachine.TestCase
+
+
+def test_a_redrawn_screen_is_no_flood_and_a_second_of_output_is() -> None:
+    pace = Pace()
+    assert not pace.is_flood(BURST_BYTES - 1, now=0.0)
+    assert pace.is_flood(BURST_BYTES, now=0.001)
+    assert not pace.is_flood(1, now=1.0), "credit comes back"
+
+
+def test_typing_fast_is_never_a_flood() -> None:
+    pace = Pace()
+    assert not any(pace.is_flood(100, now=n / 1000) for n in range(10_000))
+
+
+def test_only_the_typing_of_others_counts_and_not_for_long() -> None:
+    typists = Typists()
+    ana, ben = object(), object()
+    assert not typists.others_type(ana, now=0.0)
+    typists.typed(ana, now=10.0)
+    assert not typists.others_type(ana, now=10.1)
+    assert typists.others_type(ben, now=10.1)
+    typists.typed(ben, now=10.2)
+    typists.typed(ben, now=10.3)
+    assert typists.others_type(ben, now=10.4), "ana typed at 10.0"
+    assert typists.others_type(ana, now=10.4)
+    assert not typists.others_type(ben, now=10.0 + TYPING_S)
+    assert not typists.others_type(ana, now=10.3 + TYPING_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -148,10 +149,11 @@ def test_every_expected_error_closes_with_a_code_of_the_table(error: type[errors
     assert error.close_code in set(CloseCode)
 
 
-def test_the_javascript_half_has_the_same_close_codes() -> None:
-    """Reads ``name: number`` and ``number: …`` pairs between 4400 and 4599 out of the script."""
+def test_the_javascript_half_has_the_same_close_codes_and_limits() -> None:
     source = JAVASCRIPT_HALF.read_text()
-    found = {int(number) for number in re.findall(r"\b4[45]\d\d\b", source)}
-    assert found == {code.value for code in CloseCode if code is not CloseCode.NORMAL}
-    named = dict(re.findall(r"\b([A-Z][A-Z_]+):\s*(4\d{3})\b", source))
-    assert named == {code.name: str(code.value) for code in CloseCode if code is not CloseCode.NORMAL}
+    named = dict(re.findall(r'^  (\d{4}): \{ name: "([a-z-]+)"', source, re.MULTILINE))
+    assert named == {str(code.value): code.reason for code in CloseCode}
+    for name in ("MIN_COLS", "MAX_COLS", "MIN_ROWS", "MAX_ROWS", "ACK_EVERY_BYTES", "MAX_INPUT_BYTES"):
+        found = re.search(rf"^export const {name} = ([\d *]+);", source, re.MULTILINE)
+        assert found, f"{name} is missing"
+        assert math.prod(int(factor) for factor in found[1].split("*")) == getattr(protocol, name)
