@@ -20,20 +20,34 @@ _LIMIT_S = 600
 
 def prepare_database(panel: Panel, supervisor: Supervisor, output: Output) -> None:
     """Applies migrations where migrations, requirements or the database are not those of the last time."""
-    database = panel.data.path / "coi-web.sqlite3"
-    inode = str(database.stat().st_ino) if database.exists() else ""
-    # Nobody can tell from here whether a database elsewhere is still the same one.
-    known = bool(inode) and not any(
-        os.environ.get(name) for name in ("COI_DATABASE_URL", "COI_DATABASE_URL_FILE")
-    )
     stamp = panel.data.stamps / "database"
-    digest = digest_files([*_migrations(), _LOCK], f"{inode}")
-    if known and _read(stamp) == digest:
+    known = database_identity(panel)
+    if known and _read(stamp) == digest_files([*_migrations(), _LOCK], known):
         return
     with output.step("Preparing the database"):
         _manage(panel, supervisor, "migrate", "--noinput", what="The database could not be prepared.")
-    inode = str(database.stat().st_ino) if database.exists() else ""
-    stamp.write_text(digest_files([*_migrations(), _LOCK], f"{inode}"))
+    stamp.write_text(digest_files([*_migrations(), _LOCK], database_identity(panel)))
+
+
+def database_identity(panel: Panel) -> str:
+    """Tells the data folder's own database from another in its place; empty where nobody can tell."""
+    if any(os.environ.get(name) for name in ("COI_DATABASE_URL", "COI_DATABASE_URL_FILE")):
+        return ""
+    try:
+        return str((panel.data.path / "coi-web.sqlite3").stat().st_ino)
+    except OSError:
+        return ""
+
+
+def is_administrator_known(panel: Panel) -> bool:
+    """Whether an administrator of this database had a password at an earlier start."""
+    known = database_identity(panel)
+    return bool(known) and _read(panel.data.stamps / "administrator") == known
+
+
+def remember_administrator(panel: Panel) -> None:
+    """Saves the next start the question."""
+    (panel.data.stamps / "administrator").write_text(database_identity(panel))
 
 
 def prepare_static(panel: Panel, supervisor: Supervisor, output: Output) -> None:

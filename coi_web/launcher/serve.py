@@ -13,12 +13,18 @@ from coi_web.launcher.logs import LogFile
 from coi_web.launcher.once import Once
 from coi_web.launcher.output import Output
 from coi_web.launcher.panel import Panel
-from coi_web.launcher.prepare import prepare_database, prepare_static
+from coi_web.launcher.prepare import (
+    is_administrator_known,
+    prepare_database,
+    prepare_static,
+    remember_administrator,
+)
 from coi_web.launcher.probe import Readiness, ask_ready, queue_answers
 from coi_web.launcher.supervisor import Supervisor
 
 _READY_LIMIT_S = 90
 _QUEUE_LIMIT_S = 60
+_LINK_LIMIT_S = 60
 #: A web process that dies that often before it has answered once will not get better by itself.
 _HOPELESS_DEATHS = 3
 
@@ -87,7 +93,8 @@ def _bring_up(panel: Panel, output: Output, supervisor: Supervisor, started: flo
         return None
     with output.step("Starting the panel") as step:
         supervisor.start(panel.web())
-        link = supervisor.begin_once(panel.manage("link", "first_admin_link", "--base-url", panel.url))
+        command = panel.manage("link", "first_admin_link", "--base-url", panel.url)
+        link = None if is_administrator_known(panel) else supervisor.begin_once(command)
         try:
             seen: list[Readiness] = []
             web = supervisor.children()["web"]
@@ -98,16 +105,14 @@ def _bring_up(panel: Panel, output: Output, supervisor: Supervisor, started: flo
                 step.note = "interrupted"
                 _give_up(supervisor, "web", seen[-1] if seen else None)
                 return None
-            step.detail = "sign-in link"
-            supervisor.wait_for(lambda: link.code is not None, timeout_s=60)
-            address = _link_of(link)
+            address = _first_link(panel, supervisor, link) if link is not None else ""
         finally:
-            link.close()
+            if link is not None:
+                link.close()
         # Last: whoever waits for the page should not share the processor with them.
         supervisor.start(panel.worker())
         supervisor.start(panel.beat())
         supervisor.start(panel.agent())
-        step.detail = ""
     return Ready(panel.url, address, time.monotonic() - started)
 
 
@@ -118,12 +123,16 @@ def _is_ready(panel: Panel, seen: list[Readiness]) -> bool:
     return answer is not None and answer.ready
 
 
-def _link_of(link: Once) -> str:
-    if link.code != 0:
-        raise LauncherError(
-            "admin-link", "No sign-in link could be made.", detail="\n".join(link.text().splitlines()[-12:])
-        )
-    return next((line.strip() for line in link.text().splitlines() if "/sign-in/" in line), "")
+def _first_link(panel: Panel, supervisor: Supervisor, link: Once) -> str:
+    """The administrator's link; empty where one has a password, which is remembered for the next start."""
+    supervisor.wait_for(lambda: link.code is not None, timeout_s=_LINK_LIMIT_S)
+    if link.code != 0 and not supervisor.stop_requested:
+        detail = "\n".join(link.text().splitlines()[-12:])
+        raise LauncherError("admin-link", "No sign-in link could be made.", detail=detail)
+    found = next((line.strip() for line in link.text().splitlines() if "/sign-in/" in line), "")
+    if not found and link.code == 0:
+        remember_administrator(panel)
+    return found
 
 
 def _give_up(supervisor: Supervisor, name: str, seen: Readiness | None = None) -> None:

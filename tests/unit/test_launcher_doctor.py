@@ -18,7 +18,12 @@ from coi_web.launcher.lock import DataLock
 from coi_web.launcher.output import Output
 from coi_web.launcher.panel import Panel
 from coi_web.launcher.paths import DataFolder
-from coi_web.launcher.prepare import digest_files, digest_metadata
+from coi_web.launcher.prepare import (
+    digest_files,
+    digest_metadata,
+    is_administrator_known,
+    remember_administrator,
+)
 
 
 @pytest.fixture
@@ -224,3 +229,20 @@ def test_stamps_change_with_what_they_stand_for(tmp_path: Path) -> None:
     seen = digest_metadata([file])
     os.utime(file, (1, 1))
     assert digest_metadata([file]) != seen
+
+
+def test_an_administrator_is_remembered_for_this_database_only(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COI_DATABASE_URL", raising=False)
+    database = panel.data.path / "coi-web.sqlite3"
+    assert not is_administrator_known(panel)
+    database.write_text("one")
+    remember_administrator(panel)
+    assert is_administrator_known(panel)
+    (panel.data.path / "other").write_text("two")
+    (panel.data.path / "other").replace(database)
+    assert not is_administrator_known(panel)
+    remember_administrator(panel)
+    monkeypatch.setenv("COI_DATABASE_URL", "postgresql://elsewhere/coi")
+    assert not is_administrator_known(panel)
