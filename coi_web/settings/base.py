@@ -148,6 +148,8 @@ LANGUAGE_CODE = "en-us"
 STATIC_URL = "/static/"
 STATIC_ROOT = COI_DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+# Ours only: the browsable API and other packages' assets are not served.
+STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
 
 # -- the engine --------------------------------------------------------------------------------------------
 COI_INCUS: dict[str, object] = {

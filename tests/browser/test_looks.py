@@ -12,9 +12,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import PASSWORD, Site, watch_console
+from tests.browser.conftest import Site, watch_console
 from tests.browser.screens import wait_for_prompt
-from tests.support.panel import wait_for
+from tests.support.panel import PASSWORD, wait_for
 
 WIDTHS = {"wide": 1440, "middle": 1024, "phone": 390}
 PAGES = {
