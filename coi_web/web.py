@@ -77,7 +77,9 @@ def error_response(request: HttpRequest, error: CoiError) -> HttpResponse:
     """The person's text with what to do next, the code and the request id; never ``log_detail``."""
     request_id = getattr(request, "request_id", "")
     if isinstance(error, SignedOut) and not _wants_json(request):
-        response: HttpResponse = redirect(f"{settings.LOGIN_URL_PATH}?{urlencode({'next': request.get_full_path()})}")
+        response: HttpResponse = redirect(
+            f"{settings.LOGIN_URL_PATH}?{urlencode({'next': request.get_full_path()})}"
+        )
         if request.headers.get("HX-Request"):
             response = HttpResponse(status=204)
             response["HX-Redirect"] = settings.LOGIN_URL_PATH
@@ -103,9 +105,9 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _wants_json(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/") or request.headers.get("Accept", "").startswith(
-        "application/json"
-    )
+    if request.path.startswith("/api/"):
+        return not request.path.startswith("/api/docs/")
+    return request.headers.get("Accept", "").startswith("application/json")
 
 
 class SameOriginSocket:
