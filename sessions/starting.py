@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -18,6 +18,9 @@ from sessions.queries import live_sessions_count, workspaces_count
 from sessions.services.lifecycle import start_session
 from sessions.services.workspaces import create_workspace
 from sessions.states import Mode
+
+#: Stands for a name that is missing or cannot be used; no workspace can be called that.
+_UNNAMED: Final = "NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def preview(actor: Actor, form: StartForm, values: dict[str, Any]) -> Preview:
         slot, line = _slot_line(picked, slot)
     else:
         name = str(values.get("name") or "")
-        slug = workspace_slug(user.username, name or "NAME")
+        slug = workspace_slug(user.username, name if is_workspace_name(name) else _UNNAMED)
         shares.append(Share("Workspaces", workspaces_count(user) + 1, settings.COI_MAX_WORKSPACES_PER_USER))
         lines.append(_new_workspace_line(name, form.workspaces, slug))
         slot = slot or SLOTS.start
@@ -123,7 +126,7 @@ def _slot_line(workspace: Workspace, wanted: int | None) -> tuple[int | None, Li
 
 
 def _name_line(slug: str, slot: int) -> Line:
-    if slug.endswith("NAME"):
+    if slug.endswith(f".{_UNNAMED}"):
         return Line(f"A container starts on it, in slot {slot}.")
     name = container_name(identity_of(slug), slot, prefix=settings.COI_CONTAINER_PREFIX)
     return Line(f"The container {name} starts on {slug}, in slot {slot}.")

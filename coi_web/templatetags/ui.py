@@ -147,7 +147,9 @@ def filesize(count: int | None, missing: str = "unknown") -> SafeString | str:
 
 
 @register.inclusion_tag("components/field.html")
-def field(bound: BoundField, label: str = "", autofocus: bool = False) -> dict[str, Any]:
+def field(
+    bound: BoundField, label: str = "", autofocus: bool = False, mark_optional: bool = True
+) -> dict[str, Any]:
     """A form field with its label, help and errors."""
     widget = bound.field.widget
     kind = "input"
@@ -164,7 +166,13 @@ def field(bound: BoundField, label: str = "", autofocus: bool = False) -> dict[s
     if autofocus:
         attrs["autofocus"] = True
     widget.attrs.pop("placeholder", None)
-    return {"field": bound, "kind": kind, "label": label or bound.label, "control": bound.as_widget(attrs=attrs)}
+    return {
+        "field": bound,
+        "kind": kind,
+        "label": label or bound.label,
+        "control": bound.as_widget(attrs=attrs),
+        "optional": mark_optional and not bound.field.required,
+    }
 
 
 @register.inclusion_tag("components/empty.html")

@@ -18,6 +18,9 @@ const PING_EVERY_MS = 20_000;
 /** A connection that does not answer a ping within this is dead, whatever the system says. */
 const PONG_WITHIN_MS = 10_000;
 
+/** The first one waits until the page is at rest, so that it measures the line. */
+const FIRST_PING_MS = 1500;
+
 const RESIZE_WAIT_MS = 80;
 
 /** Typed or pasted bytes that may wait in the browser; beyond, the connection is too slow to go on. */
@@ -214,7 +217,7 @@ export class TerminalView extends EventTarget {
       this.#acknowledger.reset();
       this.#pings.clear();
       this.#sendSize();
-      this.#ping();
+      this.#pingTimer = setTimeout(() => this.#ping(), FIRST_PING_MS);
     }
     const meaning = "code" in change ? closing(change.code) : undefined;
     this.#tell("link", { ...change, meaning });
