@@ -158,7 +158,7 @@ def use_sign_in_link(*, actor: Actor, token: str, password: str = "") -> User:
 
 
 def has_second_factor(user: User) -> bool:
-    return Authenticator.objects.filter(user=user).exists()
+    return bool(Authenticator.objects.filter(user=user).exists())
 
 
 def reset_second_factor(*, actor: Actor, user: User) -> None:

@@ -33,7 +33,7 @@ def _sign_in_failed(
     meta = request_meta(request) if request is not None else {}
     record(
         "account.sign-in-failed",
-        actor=Actor(kind="anonymous", name="anonymous", **meta),
+        actor=Actor.of(None, **meta),
         target=Target("user", "", name),
         outcome="refused",
     )

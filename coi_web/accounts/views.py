@@ -51,7 +51,8 @@ def _signed_in(request: HttpRequest, user: User) -> HttpResponse:
     """Through allauth, so that a second factor is still asked for."""
     if request.user.is_authenticated and request.user.pk != user.pk:
         logout(request)
-    return perform_login(request, user, email_verification="none")
+    response: HttpResponse = perform_login(request, user, email_verification="none")
+    return response
 
 
 @never_cache

@@ -18,7 +18,7 @@ from coi_web.requests import actor_of
 from coi_web.rest import OnlyJson
 
 
-class SchemaView(SpectacularAPIView):  # type: ignore[no-untyped-call]
+class SchemaView(SpectacularAPIView):
     """The document as JSON, for whoever is signed in."""
 
     renderer_classes = [OpenApiJsonRenderer]

@@ -126,7 +126,7 @@ class UserView(PanelView):
     @extend_schema(operation_id="user_change", request=UserChange, responses=UserSerializer)
     def patch(self, request: Request, username: str) -> Response:
         user = get_user_for(self.actor, username, to="manage")
-        fields = {
+        fields: dict[str, Any] = {
             "email": user.email, "display_name": user.display_name,
             "is_administrator": user.is_superuser, "is_auditor": user.is_auditor,
         } | self.read(UserChange)  # fmt: skip

@@ -49,7 +49,9 @@ class PanelSchema(AutoSchema):
         responses = super()._get_response_bodies(direction=direction)
         if direction == "response":
             for code in self._error_codes():
-                answer = self._get_response_for_code(Error, code, media_types=["application/json"])
+                answer = self._get_response_for_code(  # type: ignore[no-untyped-call]
+                    Error, code, media_types=["application/json"]
+                )
                 responses.setdefault(code, {**answer, "description": _TEXTS[code]})
         return responses
 

@@ -69,10 +69,14 @@ def _row(
     return Row(route, method, _people(**statuses), args or {}, data or {})
 
 
+def _all(people: tuple[str, ...], status: int) -> dict[str, int | str]:
+    return dict.fromkeys(people, status)
+
+
 # -- who they are in words ---------------------------------------------------------------------------------
 def team_sees(yes: int) -> dict[str, int | str]:
     """The owner, the team, auditors and administrators; others get 404."""
-    return dict.fromkeys(CAST[:5], yes) | {"other": 404, "stranger": 404}
+    return _all(CAST[:5], yes) | {"other": 404, "stranger": 404}
 
 
 def operators(yes: int) -> dict[str, int | str]:
@@ -86,12 +90,12 @@ def owner_only(yes: int) -> dict[str, int | str]:
 
 
 def administrators(yes: int) -> dict[str, int | str]:
-    return dict.fromkeys(SIGNED_IN, 403) | {"administrator": yes}
+    return _all(SIGNED_IN, 403) | {"administrator": yes}
 
 
 def accounts_seen(yes: int) -> dict[str, int | str]:
     """Accounts exist for auditors and administrators only."""
-    return dict.fromkeys(SIGNED_IN, 404) | {"auditor": yes, "administrator": yes}
+    return _all(SIGNED_IN, 404) | {"auditor": yes, "administrator": yes}
 
 
 def accounts_managed(yes: int) -> dict[str, int | str]:
@@ -99,7 +103,7 @@ def accounts_managed(yes: int) -> dict[str, int | str]:
 
 
 def overseers(yes: int) -> dict[str, int | str]:
-    return dict.fromkeys(SIGNED_IN, 403) | {"auditor": yes, "administrator": yes}
+    return _all(SIGNED_IN, 403) | {"auditor": yes, "administrator": yes}
 
 
 def team_managed(yes: int) -> dict[str, int | str]:
