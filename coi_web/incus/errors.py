@@ -81,7 +81,7 @@ def rejected(status: int, text: str, *, doing: str) -> IncusError:
             return kind(f"Could not {doing}. {advice}", code=code, log_detail=detail)
     if status == 404 or "not found" in lowered:
         return IncusNotFound(
-            f"Could not {doing}: Incus does not know it. It may have been removed; reload the page.",
+            f"Could not {doing}: it, or something it needs, is not there. Reload the page and look again.",
             log_detail=detail,
         )
     if status in (401, 403):

@@ -180,7 +180,9 @@ class FakeEngine:
             raise failure(behaviour, TIMEOUT_S, doing=doing)
         return terminal
 
-    async def events(self, *, on_connected: OnConnected | None = None) -> AsyncGenerator[LifecycleEvent, None]:
+    async def events(
+        self, *, on_connected: OnConnected | None = None
+    ) -> AsyncGenerator[LifecycleEvent, None]:
         doing = "follow what happens on the engine"
         behaviour = self._misbehaviour.take("events", "")
         if behaviour is not None:

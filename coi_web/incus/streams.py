@@ -160,7 +160,9 @@ class IncusEventStreams:
         self._terminals.add(terminal)
         return terminal
 
-    async def events(self, *, on_connected: OnConnected | None = None) -> AsyncGenerator[LifecycleEvent, None]:
+    async def events(
+        self, *, on_connected: OnConnected | None = None
+    ) -> AsyncGenerator[LifecycleEvent, None]:
         doing = "follow what happens on the engine"
         connection = self._connected(doing)
         socket = await connection.websocket(

@@ -22,7 +22,9 @@ from coi_web.incus.types import IncusConfig
 
 PREFIX = "coitest-"
 IMAGE = "coi-tiny"
-_OWNER = "user.coitest.owner"
+#: Set on everything that is made: the process that made it.
+OWNER = "user.coitest.owner"
+HTTPS_ADDRESS = "core.https_address"
 _TIMEOUT_S = 60.0
 
 
@@ -86,10 +88,14 @@ def remove_leftovers(rest: IncusRest) -> list[str]:
         str(thing["name"])
         for kind in ("projects", "storage-pools", "networks")
         for thing in rest.ask("GET", kind, params={"recursion": "1"}, doing=f"list {kind}")
-        if str(thing["name"]).startswith(PREFIX) and not _lives((thing.get("config") or {}).get(_OWNER, ""))
+        if str(thing["name"]).startswith(PREFIX) and not _lives((thing.get("config") or {}).get(OWNER, ""))
     }
     for name in sorted(names):
         remove(rest, name)
+    config = rest.ask("GET", doing="look at the engine").get("config") or {}
+    if OWNER in config and not _lives(str(config[OWNER])):
+        body = {"config": {HTTPS_ADDRESS: "", OWNER: ""}}
+        rest.change("PATCH", json=body, timeout_s=_TIMEOUT_S, doing="close the engine's network door")
     return sorted(names)
 
 
@@ -107,12 +113,15 @@ def remove(rest: IncusRest, name: str) -> None:
             _delete(rest, "projects", name)
     finally:
         inside.close()
+    for certificate in rest.ask("GET", "certificates", params={"recursion": "1"}, doing="list trust"):
+        if certificate.get("name") == name:
+            _delete(rest, "certificates", str(certificate["fingerprint"]))
     _delete(rest, "networks", name)
     _delete(rest, "storage-pools", name)
 
 
 def _make(rest: IncusRest, name: str) -> None:
-    owner = {_OWNER: _owner()}
+    owner = {OWNER: this_process()}
     driver = os.environ.get("COI_TEST_POOL_DRIVER", "btrfs")
     pool: dict[str, str] = {"size": "1GiB"} if driver != "dir" else {}
     _post(rest, "storage-pools", {"name": name, "driver": driver, "config": {**pool, **owner}})
@@ -170,7 +179,7 @@ def _default_endpoint() -> str:
     return os.environ.get("COI_TEST_INCUS_ENDPOINT", IncusConfig().endpoint)
 
 
-def _owner() -> str:
+def this_process() -> str:
     """This process, told apart from a later one with the same number."""
     return f"{os.getpid()}-{_started(os.getpid())}"
 
