@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
 from coi_web.audit.actions import register_action
@@ -54,19 +54,29 @@ def session_to_attach(actor: Actor, key: str) -> Session:
     return session
 
 
-def check_still(actor: Actor, http_session: SessionBase, key: str) -> None:
+def check_still(actor: Actor, session_key: str, key: str) -> None:
     """Ask again whether an open terminal may stay open; raises as ``session_to_attach`` does.
 
+    ``session_key`` is that of the browser's signed-in session, which may be gone by now.
     A session that is frozen or stopping keeps its terminals: the engine says when they are over.
     """
     request = HttpRequest()
-    request.session = type(http_session)(http_session.session_key)
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     person = get_user(request)
     if person.pk is None or person.pk != actor.user_id or not person.is_active:
         raise SignedOut("You are signed out. Sign in to go on.")
     session = get_session_for(replace(actor, user=person), key, to="attach")
     if not session.is_live:
         raise SessionEnded("This session has ended. Start a new one on its workspace.")
+
+
+def why_over(session: Session) -> CloseCode | None:
+    """Why a terminal whose command ended will not come back; None while the session runs."""
+    now = Session.objects.filter(pk=session.pk).first()
+    if now is None or not now.is_live:
+        return CloseCode.ENDED
+    may_attach = Action.ATTACH in allowed_actions(now.state, now.mode, is_live=True)
+    return None if may_attach else CloseCode.NOT_RUNNING
 
 
 def record_attach(actor: Actor, session: Session) -> None:

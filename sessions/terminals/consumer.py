@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -53,6 +54,7 @@ class TerminalConsumer(AsyncConsumer):
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         self.scope, self.receive, self.base_send = scope, receive, send
+        self._gone = False
         if (await receive())["type"] != "websocket.connect":
             return
         await send({"type": "websocket.accept"})
@@ -88,11 +90,17 @@ class TerminalConsumer(AsyncConsumer):
                 session.name, shell_request(session.name, cols=cols, rows=rows)
             )
 
+        async def close(ending: Ending) -> None:
+            if ending.code in (CloseCode.NORMAL, CloseCode.ENGINE_UNAVAILABLE) and not self._gone:
+                reason = await database_sync_to_async(attach.why_over)(session)
+                ending = replace(ending, code=reason or ending.code)
+            await self._close(ending)
+
         bridge = Bridge(
             open_stream=open_stream,
             send_bytes=self._send_bytes,
             send_json=self._send_json,
-            close=self._close,
+            close=close,
             cols=cols,
             rows=rows,
         )
@@ -117,6 +125,7 @@ class TerminalConsumer(AsyncConsumer):
         while True:
             message = await self.receive()
             if message["type"] == "websocket.disconnect":
+                self._gone = True
                 bridge.end(CloseCode.NORMAL, f"browser left with {message.get('code')}")
                 return
             data = message.get("bytes")
@@ -167,10 +176,13 @@ class TerminalConsumer(AsyncConsumer):
     async def _recheck(self, bridge: Bridge, actor: Actor, session: Session) -> None:
         try:
             await database_sync_to_async(attach.check_still)(
-                actor, self.scope["session"], str(session.public_id)
+                actor, self.scope["session"].session_key, str(session.public_id)
             )
         except CoiError as error:
             bridge.end(close_code_of(error), f"no longer allowed: {error.code}")
+        except Exception:
+            # The database does not answer: asked again within RECHECK_S, and the terminal goes on.
+            log.exception("terminal.recheck-failed")
 
     async def _send_bytes(self, data: bytes) -> None:
         await self.base_send({"type": "websocket.send", "bytes": data})
