@@ -5,7 +5,15 @@
 
 from __future__ import annotations
 
-from coi_web.incus.access import get_api, get_streams, set_backend_for_tests
+from coi_web.incus.access import close_streams, get_api, get_streams, set_backend_for_tests
 from coi_web.incus.api import ExecStream, IncusApi, IncusStreams
 
-__all__ = ["ExecStream", "IncusApi", "IncusStreams", "get_api", "get_streams", "set_backend_for_tests"]
+__all__ = [
+    "ExecStream",
+    "IncusApi",
+    "IncusStreams",
+    "close_streams",
+    "get_api",
+    "get_streams",
+    "set_backend_for_tests",
+]

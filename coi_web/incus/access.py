@@ -46,6 +46,9 @@ def get_streams() -> IncusStreams:
             return _chosen[1]
         streams = _streams.get(loop)
         if streams is None:
+            # A session holds on to its loop, so the weak keys alone would keep both.
+            for old in [one for one in _streams if one.is_closed()]:
+                del _streams[old]
             settings = _settings()
             if settings.get("backend") == "fake":
                 streams = _the_fake()
@@ -55,6 +58,14 @@ def get_streams() -> IncusStreams:
                 streams = IncusEventStreams(config_from(settings))
             _streams[loop] = streams
         return streams
+
+
+async def close_streams() -> None:
+    """Closes the streams of the running event loop, before it ends. Safe to repeat."""
+    with _lock:
+        streams = _streams.pop(asyncio.get_running_loop(), None)
+    if streams is not None:
+        await streams.aclose()
 
 
 def set_backend_for_tests(api: IncusApi | None, streams: IncusStreams | None) -> None:

@@ -171,12 +171,24 @@ def lifecycle(data: Mapping[str, Any]) -> LifecycleEvent | None:
     action = metadata.get("action")
     if not action:
         return None
-    path = urlsplit(str(metadata.get("source") or "")).path
     requestor = metadata.get("requestor") or {}
     return LifecycleEvent(
         action=str(action),
-        name=str(metadata.get("name") or unquote(path.rsplit("/", 1)[-1])),
+        name=_concerned(str(metadata.get("source") or "")) or str(metadata.get("name") or ""),
         project=str(metadata.get("project") or data.get("project") or "default"),
         at=moment(data.get("timestamp")),
         requestor=str(requestor.get("username") or NO_REQUESTOR),
     )
+
+
+def _concerned(source: str) -> str:
+    """The instance or volume an address belongs to, else its last part.
+
+    Not the event's own ``name``: that of a volume has its project in front.
+    """
+    parts = [unquote(part) for part in urlsplit(source).path.split("/")]
+    if len(parts) > 3 and parts[2] == "instances":
+        return parts[3]
+    if len(parts) > 6 and parts[2] == "storage-pools" and parts[4] == "volumes":
+        return parts[6]
+    return parts[-1]

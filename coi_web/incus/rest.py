@@ -73,7 +73,7 @@ class IncusRest:
         self, method: str, path: tuple[str, ...], timeout_s: float, doing: str, request: dict[str, Any]
     ) -> dict[str, Any]:
         try:
-            node = self._connected(doing).api
+            node = self._connected(timeout_s).api
             for part in path:
                 node = node[quote(part, safe="")]
             response = getattr(node, method.lower())(timeout=timeout_s, **request)
@@ -89,17 +89,23 @@ class IncusRest:
         except (OSError, ValueError) as error:
             raise errors.unavailable(error, doing=doing) from error
 
-    def _connected(self, doing: str) -> pylxd.Client:
+    def _connected(self, timeout_s: float) -> pylxd.Client:
         """The client of this process; a forked child makes its own, since sockets cannot be shared."""
         with self._lock:
-            if self._client is None or self._pid != os.getpid():
-                self._client = pylxd.Client(
-                    endpoint=endpoint_address(self.config),
-                    timeout=self.config.timeout_s,
-                    project=self.config.project,
-                    session=new_session(self.config),
-                )
-                self._pid = os.getpid()
+            if self._client is not None and self._pid == os.getpid():
+                return self._client
+        # Outside the lock, because it asks the daemon: threads must not queue for one that is silent.
+        client = pylxd.Client(
+            endpoint=endpoint_address(self.config),
+            timeout=min(self.timeout_s, timeout_s),
+            project=self.config.project,
+            session=new_session(self.config),
+        )
+        with self._lock:
+            if self._client is not None and self._pid == os.getpid():
+                client.api.session.close()
+            else:
+                self._client, self._pid = client, os.getpid()
             return self._client
 
     def close(self) -> None:

@@ -126,7 +126,8 @@ class PoolInfo:
 class UsageInfo:
     """Counters of one instance at this moment; zeros while it is stopped.
 
-    ``cpu_s`` counts up since the start. ``disk_bytes`` is None where the pool cannot tell.
+    ``cpu_s`` counts up since the start. ``memory_limit_bytes`` is the host's memory when there is no limit.
+    ``disk_bytes`` is None where the pool cannot tell.
     """
 
     cpu_s: float

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django.fixtures import Settings
 
-from coi_web.incus import access, get_api, get_streams, set_backend_for_tests
+from coi_web.incus import access, close_streams, get_api, get_streams, set_backend_for_tests
 from coi_web.incus.client import IncusClient
 from coi_web.incus.fake import FakeIncus
 from coi_web.incus.streams import IncusEventStreams
@@ -37,6 +37,10 @@ async def test_incus_by_settings(settings: Settings) -> None:
     streams = get_streams()
     assert isinstance(streams, IncusEventStreams)
     assert get_streams() is streams
+    await close_streams()
+    assert get_streams() is not streams
+    await close_streams()
+    await close_streams()
 
 
 def test_streams_belong_to_their_loop(settings: Settings) -> None:

@@ -110,6 +110,27 @@ def test_silent_daemon(silent: IncusConfig) -> None:
     assert time.monotonic() - begin < 3
 
 
+def test_threads_do_not_queue_for_a_silent_daemon(silent: IncusConfig) -> None:
+    client = IncusClient(silent)
+    failures: list[IncusError] = []
+
+    def ask() -> None:
+        try:
+            client.instances()
+        except IncusError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(10)]
+    begin = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    # One after the other would take 10 times the limit of 0.2 s.
+    assert time.monotonic() - begin < 1.5
+    assert [type(error) for error in failures] == [IncusTimedOut] * 10
+
+
 async def test_silent_daemon_for_streams(silent: IncusConfig) -> None:
     streams = IncusEventStreams(silent)
     with pytest.raises(IncusTimedOut):

@@ -115,6 +115,23 @@ def test_events() -> None:
     assert parse.lifecycle({"type": "lifecycle", "metadata": None}) is None
 
 
+@pytest.mark.parametrize(
+    ("source", "own_name", "name"),
+    [
+        ("/1.0/instances/c1?project=red", "c1", "c1"),
+        ("/1.0/instances/c1/snapshots/s1", "s1", "c1"),
+        ("/1.0/storage-pools/p/volumes/custom/v%201?project=red", "red_v 1", "v 1"),
+        ("/1.0/images/abc", "", "abc"),
+        ("", "n1", "n1"),
+    ],
+)
+def test_what_an_event_is_about(source: str, own_name: str, name: str) -> None:
+    metadata = {"action": "a", "source": source, "name": own_name}
+    event = parse.lifecycle({"type": "lifecycle", "metadata": metadata})
+    assert event is not None
+    assert event.name == name
+
+
 def test_only_instances_count_as_users_of_a_volume() -> None:
     data = {
         "name": "v",
