@@ -13,6 +13,7 @@ administrator  all   yes                 no
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
 from typing import Literal
@@ -42,7 +43,7 @@ def get_session_for(actor: Actor, key: str, *, to: SessionRight) -> Session:
     user = require_user(actor)
     visible = sessions_visible_to(actor)
     public_id = _uuid(key)
-    found = visible.filter(public_id=public_id) if public_id else visible.filter(name=key[:64])
+    found = visible.filter(public_id=public_id) if public_id else visible.filter(name=_plain(key))
     session = found.order_by(F("ended_at").desc(nulls_first=True), "-pk").first()
     if session is None:
         raise NotFound("There is no such session, or you cannot see it.", code="no-such-session")
@@ -64,7 +65,7 @@ def get_workspace_for(actor: Actor, key: str, *, to: WorkspaceRight) -> Workspac
     user = require_user(actor)
     public_id = _uuid(key)
     visible = workspaces_visible_to(actor)
-    found = visible.filter(public_id=public_id) if public_id else visible.filter(slug=key[:64])
+    found = visible.filter(public_id=public_id) if public_id else visible.filter(slug=_plain(key))
     workspace = found.first()
     if workspace is None:
         raise NotFound("There is no such workspace, or you cannot see it.", code="no-such-workspace")
@@ -107,3 +108,8 @@ def _uuid(key: str) -> uuid.UUID | None:
         return uuid.UUID(key)
     except ValueError:
         return None
+
+
+def _plain(key: str) -> str:
+    """The key, or "" where it has characters that no name of ours has: PostgreSQL takes no NUL."""
+    return key if re.fullmatch(r"[A-Za-z0-9.-]{1,100}", key) else ""

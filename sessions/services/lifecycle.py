@@ -126,10 +126,7 @@ def perform(action: str, *, actor: Actor, session: Session) -> Operation:
                 .select_related("operation", "owner", "team", "workspace")
                 .get(pk=session.pk)
             )
-            if wanted is Action.KILL:
-                operation = _kill(actor, locked)
-            else:
-                operation = _begin(actor, locked, wanted)
+            operation = _kill(actor, locked) if wanted is Action.KILL else _begin(actor, locked, wanted)
     if wanted is Action.KILL:
         return _operation_of(Session.objects.select_related("operation").get(pk=session.pk))
     return operation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from coi_web.errors import (
@@ -44,7 +45,12 @@ def end(context: OperationContext) -> dict[str, Any]:
 def kill(context: OperationContext) -> dict[str, Any]:
     """Stop at once and delete."""
     session = session_of(context)
-    context.progress("kill", 20, "Stopping and deleting the container")
+    info = find_own(context.incus, session)
+    if info is not None and info.status is not InstanceStatus.STOPPED:
+        context.progress("kill", 20, "Stopping the container by force")
+        _force(context, session)
+        see(context, session, observed_of(find_own(context.incus, session)))
+    context.progress("delete", 60, "Deleting the container")
     _delete(context, session)
     return {"seen": Observed.ABSENT.value}
 
@@ -64,12 +70,8 @@ def _shut_down(context: OperationContext, session: Session) -> Observed:
     if info is not None and info.status is not InstanceStatus.STOPPED:
         # What was frozen, by an alert perhaps, must not run again only to shut down.
         context.progress("force", 70, "Stopping the container by force")
-        try:
-            force_stop(context.incus, session.name)
-        except IncusNotFound:
-            info = None
-        else:
-            info = find_own(context.incus, session)
+        _force(context, session)
+        info = find_own(context.incus, session)
     seen = observed_of(info)
     if seen not in (Observed.STOPPED, Observed.ABSENT):
         raise Conflict(
@@ -77,6 +79,12 @@ def _shut_down(context: OperationContext, session: Session) -> Observed:
         )
     see(context, session, seen)
     return seen
+
+
+def _force(context: OperationContext, session: Session) -> None:
+    """What is gone meanwhile is stopped, too."""
+    with suppress(IncusNotFound):
+        force_stop(context.incus, session.name)
 
 
 def _ask(context: OperationContext, session: Session) -> None:
