@@ -11,7 +11,9 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
+from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -41,6 +43,16 @@ class OnlyJson(BaseContentNegotiation):
         return first, str(first.media_type)
 
 
+class BoundedJson(JSONParser):
+    """JSON of a depth that Python can read: deeper bodies are the sender's fault, not a crash."""
+
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().parse(*args, **kwargs)
+        except RecursionError:
+            raise ParseError("nested too deeply") from None
+
+
 class PanelView(APIView):
     """A view that hands its caller to services as an ``Actor``.
 
@@ -49,6 +61,7 @@ class PanelView(APIView):
 
     engine = False
     content_negotiation_class = OnlyJson
+    parser_classes = [BoundedJson]
 
     @property
     def actor(self) -> Actor:
