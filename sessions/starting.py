@@ -109,7 +109,7 @@ def start(actor: Actor, form: StartForm) -> Session:
 
 
 def is_new(form: StartForm) -> bool:
-    return form["workspace"].value() == NEW
+    return str(form["workspace"].value()) == NEW
 
 
 def _slot_line(workspace: Workspace, wanted: int | None) -> tuple[int | None, Line]:

@@ -147,7 +147,8 @@ def detail(request: HttpRequest, key: str) -> HttpResponse:
     return _page(request, "sessions/detail.html", "sessions/_detail.html", context)
 
 
-@csp_update({"style-src": ["'unsafe-inline'"]})  # xterm writes <style> elements; scripts stay strict
+# xterm writes <style> elements; scripts stay strict.
+@csp_update({"style-src": ["'unsafe-inline'"]})  # type: ignore[arg-type]  # typed for views without arguments
 @require_safe
 def terminal(request: HttpRequest, key: str) -> HttpResponse:
     """The page around the terminal.  It opens for any state: the socket says what is in the way."""

@@ -1,6 +1,9 @@
 // What the terminal page says about its connection: a word in the toolbar, a notice over the screen.
 
 import { find } from "../lib/dom.js";
+import { closing } from "./protocol.js";
+
+const NOT_RUNNING = closing(4409);
 
 const WORDS = { connecting: "connecting", open: "connected", waiting: "reconnecting", closed: "closed" };
 
@@ -27,19 +30,39 @@ export function startNotices(root, view) {
   const latency = find("[data-latency]", root);
   let exitCode = null;
   let plain = false;
+  let reason = "";
+  let wasAway = false;
+
+  const say = (said) => {
+    notice.hidden = said === null;
+    if (!said) return;
+    text.textContent = said.text;
+    again.hidden = !said.again;
+    again.textContent = said.label ?? "";
+  };
+
+  // The badge of the session's state is kept fresh by the live link. A terminal that closed because
+  // its container went away says so, and comes back with it.
+  document.addEventListener("htmx:afterSettle", () => {
+    const badge = find("#terminal-state [data-state]");
+    if (!badge || root.dataset.link !== "closed" || !["normal", NOT_RUNNING.name].includes(reason)) return;
+    if (badge.dataset.state !== "running") {
+      wasAway = true;
+      say({ text: NOT_RUNNING.text, again: false });
+    } else if (wasAway || reason === NOT_RUNNING.name) {
+      view.again();
+    }
+  });
 
   again.addEventListener("click", () => view.again());
   view.addEventListener("link", ({ detail }) => {
     root.dataset.link = detail.state;
     link.textContent = WORDS[detail.state];
-    if (detail.state === "connecting") exitCode = detail.attempt ? exitCode : null;
-    const said = noticeFor(detail, exitCode);
-    notice.hidden = said === null;
-    if (detail.state !== "open") latency.textContent = "";
-    if (!said) return;
-    text.textContent = said.text;
-    again.hidden = !said.again;
-    again.textContent = said.label ?? "";
+    if (detail.state === "connecting" && !detail.attempt) exitCode = null;
+    if (detail.state === "open") wasAway = false;
+    else latency.textContent = "";
+    reason = detail.meaning?.name ?? "";
+    say(noticeFor(detail, exitCode));
   });
   view.addEventListener("ready", ({ detail }) => {
     plain = detail.shell !== "tmux";
