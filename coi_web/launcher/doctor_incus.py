@@ -47,7 +47,7 @@ def daemon(panel: Panel) -> Iterator[Finding]:
             "incus", "Incus is not installed.", "./coi-web up --yes (--no-install prints the commands)"
         )
     else:
-        died = " It died: its socket is still there." if reach is Reach.STALE else ""
+        died = " It died: its socket is still there." if reach is Reach.STALE and not has_systemd() else ""
         yield fail("incus", f"Incus does not run.{died}", _START)
 
 

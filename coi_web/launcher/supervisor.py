@@ -180,7 +180,10 @@ class Supervisor:
     # -- deaths -------------------------------------------------------------------------------------
 
     def _drain(self, child: Child) -> None:
-        assert child.process is not None and child.process.stdout is not None  # registered, so there
+        if child.process is None:
+            # Its death was seen earlier in the same turn, and its last words were read then.
+            return
+        assert child.process.stdout is not None  # a pipe was asked for
         data = read_some(child.process.stdout.fileno())
         if data is None:
             return

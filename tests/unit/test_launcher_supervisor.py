@@ -117,6 +117,21 @@ def test_what_a_dead_child_had_started_goes_with_it(supervisor: Supervisor, tmp_
     assert supervisor.wait_for(lambda: not is_alive(grandchild), timeout_s=10)
 
 
+def test_death_and_the_end_of_output_may_come_in_one_turn(supervisor: Supervisor, tmp_path: Path) -> None:
+    note = tmp_path / "grandchild"
+    script = f"sleep 600 & echo $! > {note}; exec sleep 600"
+    supervisor.start(ProcessSpec("family", ("sh", "-c", script)))
+    wait_until(lambda: note.exists() and bool(note.read_text().strip()), "the grandchild's pid")
+    parent = pid_of(supervisor, "family")
+    assert parent is not None
+    # Without a turn of the loop in between, and in the order that reports the death first.
+    for pid in (parent, int(note.read_text())):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not is_alive(pid), f"{pid} is gone")  # type: ignore[misc]
+    supervisor.pump()
+    assert supervisor.children()["family"].deaths == 1
+
+
 def test_output_goes_to_the_log_of_its_process(supervisor: Supervisor, tmp_path: Path) -> None:
     supervisor.start(ProcessSpec("talker", ("sh", "-c", "echo to out; echo to err >&2; exec sleep 600")))
     log = tmp_path / "logs" / "talker.log"
