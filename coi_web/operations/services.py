@@ -80,7 +80,7 @@ def lock_active_operation(target: Target) -> Operation | None:
     finishes an operation locks it before its target, and two orders would be a deadlock on PostgreSQL.
     """
     return (
-        Operation.objects.select_for_update()
+        Operation.objects.select_for_update(no_key=True)
         .filter(target_kind=target.kind, target_id=target.id, state__in=Operation.ACTIVE)
         .first()
     )
