@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from django.db import DatabaseError, close_old_connections, connection
 
 from coi_web.errors import IncusError
 from coi_web.incus import get_streams
-from coi_web.incus.types import LifecycleEvent
 from coi_web.operations import recovery
 from monitoring.worker import LookingThread
 from sessions.reconcile import concerns_us
@@ -28,7 +26,7 @@ HEARTBEAT_S: Final = 5.0
 #: Delays between attempts to reach Incus: short at first, since a restart takes about three seconds.
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
 #: How long the end may wait for a look that is under way.
-STOP_WITHIN_S: Final = 1.5
+STOP_WITHIN_S: Final = 1.2
 
 
 class Agent:
@@ -56,8 +54,9 @@ class Agent:
         finally:
             self._stopped.set()
             following.cancel()
-            await asyncio.wait([following], timeout=STOP_WITHIN_S)
+            await asyncio.wait([following], timeout=0.4)
             ended = await asyncio.to_thread(self._looking.stop, STOP_WITHIN_S)
+            await asyncio.to_thread(heartbeat.join, 0.3)
             log.info("agent-stopped", clean=ended)
 
     async def _follow(self) -> None:
@@ -75,8 +74,7 @@ class Agent:
 
     async def _read_events(self) -> None:
         streams = get_streams()
-        stream = cast(AsyncGenerator[LifecycleEvent, None], streams.events(on_connected=self._connected))
-        async with aclosing(stream) as events:
+        async with aclosing(streams.events(on_connected=self._connected)) as events:
             async for event in events:
                 if concerns_us(event):
                     self._looking.submit(event)

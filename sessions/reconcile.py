@@ -170,7 +170,7 @@ def _correct_workspace(before: Workspace, *, there: bool) -> bool:
         return False
     to = WorkspaceState.READY if there else WorkspaceState.LOST
     with transaction.atomic():
-        workspace = Workspace.objects.select_for_update().filter(pk=before.pk).first()
+        workspace = Workspace.objects.select_for_update(no_key=True).filter(pk=before.pk).first()
         if workspace is None or workspace.operation_id != before.operation_id:
             return False
         if not set_workspace_state(workspace, to, expect=(before.state,)):

@@ -61,11 +61,12 @@ def start_session(
         chosen = _check_start(mode, profile, slot, once)
         get_workspace_for(actor, str(workspace.public_id), to="use")
         with transaction.atomic():
-            # The owner's row is the lock for the cap, the workspace's for its slots.
-            User.objects.select_for_update().get(pk=user.pk)
+            # The owner's row is the lock for the cap, the workspace's for its slots.  "no_key", here and
+            # everywhere: a full lock on PostgreSQL meets the foreign keys of rows that others insert.
+            User.objects.select_for_update(no_key=True).get(pk=user.pk)
             if once and (again := Session.objects.filter(owner=user, once=once).first()):
                 return again, _operation_of(again)
-            locked = Workspace.objects.select_for_update().filter(pk=workspace.pk).first()
+            locked = Workspace.objects.select_for_update(no_key=True).filter(pk=workspace.pk).first()
             if locked is None:
                 raise NotFound("There is no such workspace, or you cannot see it.", code="no-such-workspace")
             _check_usable(locked)
@@ -122,7 +123,7 @@ def perform(action: str, *, actor: Actor, session: Session) -> Operation:
             lock_active_operation(session.target)
             # "of" leaves the joined rows unlocked; SQLite, where the transaction is the lock, ignores it.
             locked = (
-                Session.objects.select_for_update(of=("self",))
+                Session.objects.select_for_update(of=("self",), no_key=True)
                 .select_related("operation", "owner", "team", "workspace")
                 .get(pk=session.pk)
             )

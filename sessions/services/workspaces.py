@@ -40,11 +40,11 @@ def create_workspace(
     with refusals_recorded("workspace.create", actor=actor, target=target, team=team):
         _check(user, name, size_bytes, team)
         with transaction.atomic():
-            User.objects.select_for_update().get(pk=user.pk)
+            User.objects.select_for_update(no_key=True).get(pk=user.pk)
             workspace = Workspace.objects.filter(owner=user, name=name).first()
             if workspace is not None:
                 lock_active_operation(workspace.target)
-                workspace = Workspace.objects.select_for_update().filter(pk=workspace.pk).first()
+                workspace = Workspace.objects.select_for_update(no_key=True).filter(pk=workspace.pk).first()
             if workspace is None:
                 workspace = _new(user, name, size_bytes, team)
             elif workspace.state not in (WorkspaceState.CREATING, WorkspaceState.FAILED):
@@ -76,7 +76,7 @@ def delete_workspace(*, actor: Actor, workspace: Workspace) -> Operation:
         get_workspace_for(actor, str(workspace.public_id), to="delete")
         with transaction.atomic():
             lock_active_operation(workspace.target)
-            locked = Workspace.objects.select_for_update().filter(pk=workspace.pk).first()
+            locked = Workspace.objects.select_for_update(no_key=True).filter(pk=workspace.pk).first()
             if locked is None:
                 raise NotFound("There is no such workspace, or you cannot see it.", code="no-such-workspace")
             using = list(

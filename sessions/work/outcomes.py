@@ -149,7 +149,7 @@ def _live(operation: Operation) -> Session | None:
 
 
 def _workspace(operation: Operation) -> Workspace | None:
-    return Workspace.objects.select_for_update().filter(public_id=operation.target_id).first()
+    return Workspace.objects.select_for_update(no_key=True).filter(public_id=operation.target_id).first()
 
 
 def _advance(session: Session, operation: Operation, reason: str, **changes: Any) -> None:

@@ -44,7 +44,7 @@ def session_of(context: OperationContext) -> Session:
 def lock_session(public_id: str) -> Session | None:
     """The row, locked until the transaction ends."""
     return (
-        Session.objects.select_for_update(of=("self",))
+        Session.objects.select_for_update(of=("self",), no_key=True)
         .select_related("operation", "owner", "team", "workspace")
         .filter(public_id=public_id)
         .first()

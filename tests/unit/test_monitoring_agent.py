@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.db import OperationalError
 
 from coi_web.errors import IncusUnavailable
@@ -121,7 +121,7 @@ async def test_the_agent_looks_at_everything_first_and_then_at_what_happens(
     assert agent.detail == "following Incus"
     agent.stop()
     await asyncio.wait_for(running, 2)
-    component = await sync_to_async(Component.objects.get)(name="agent")
+    component = await database_sync_to_async(Component.objects.get)(name="agent")
     assert (datetime.now(UTC) - component.seen_at).total_seconds() < 10
 
 
