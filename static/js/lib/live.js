@@ -41,7 +41,8 @@ export function startLive() {
   let hints = [];
   let gatherTimer = 0;
   let bannerTimer = 0;
-  let missed = false;
+  // What changed between the rendering of this page and the moment its socket listens was never announced.
+  let missed = true;
 
   const flush = () => {
     gatherTimer = 0;
@@ -59,6 +60,12 @@ export function startLive() {
   };
   const refreshAll = () => findAll("[data-live]:not(body)").forEach(refresh);
 
+  const catchUp = () => {
+    if (!missed || document.hidden) return;
+    missed = false;
+    refreshAll();
+  };
+
   const showBanner = (message) => {
     if (!banner) return;
     text.textContent = message;
@@ -70,6 +77,7 @@ export function startLive() {
     onMessage(data) {
       const hint = parseHint(data);
       if (!hint) return;
+      if (hint.type === "hello") catchUp();
       hints.push(hint);
       if (!gatherTimer) gatherTimer = setTimeout(flush, GATHER_MS);
     },
@@ -79,10 +87,6 @@ export function startLive() {
         clearTimeout(bannerTimer);
         bannerTimer = 0;
         if (banner) banner.hidden = true;
-        if (missed && !document.hidden) {
-          missed = false;
-          refreshAll();
-        }
       } else if (change.state === "waiting") {
         missed = true;
         const say = () => showBanner(`Live updates are interrupted; next attempt in ${change.seconds} s. The pages still work.`);
@@ -96,9 +100,7 @@ export function startLive() {
 
   banner?.querySelector("button")?.addEventListener("click", () => socket.retryNow());
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden || !missed || document.body.dataset.link !== "open") return;
-    missed = false;
-    refreshAll();
+    if (document.body.dataset.link === "open") catchUp();
   });
   window.addEventListener("pagehide", () => socket.close());
   window.addEventListener("pageshow", (event) => {
