@@ -13,13 +13,14 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402 - apps must be ready
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from coi_web.routing import websocket_urlpatterns  # noqa: E402
-from coi_web.web import SameOriginSocket  # noqa: E402
+from coi_web.web import SameOriginSocket, lifespan  # noqa: E402
 from sessions.terminals.daphne import with_backpressure  # noqa: E402
 
 application = with_backpressure(
     ProtocolTypeRouter(
         {
             "http": django_application,
+            "lifespan": lifespan,
             "websocket": SameOriginSocket(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
         }
     )

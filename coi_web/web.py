@@ -15,6 +15,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import urlencode
 
 from coi_web.errors import CoiError, Forbidden, InvalidInput, NotFound, SignedOut
+from coi_web.incus import close_streams
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +109,18 @@ def _wants_json(request: HttpRequest) -> bool:
     if request.path.startswith("/api/"):
         return not request.path.startswith("/api/docs/")
     return request.headers.get("Accept", "").startswith("application/json")
+
+
+async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """The start and end of a server process (ASGI lifespan); Daphne sends neither."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await close_streams()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
 
 
 class SameOriginSocket:

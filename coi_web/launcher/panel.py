@@ -130,7 +130,7 @@ class Panel:
         elif server == "uvicorn":
             arguments = [
                 "-m", "uvicorn", application, "--host", bind, "--port", str(self.port),
-                "--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio", "--lifespan", "off",
+                "--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio", "--lifespan", "on",
                 "--ws-per-message-deflate", "false", "--ws-max-size", _MAX_FRAME,
                 "--timeout-graceful-shutdown", "3", "--no-server-header", "--no-access-log", "--log-level", "info",
             ]  # fmt: skip
