@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 import structlog
@@ -26,7 +26,7 @@ HEARTBEAT_S: Final = 5.0
 #: Delays between attempts to reach Incus: short at first, since a restart takes about three seconds.
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
 #: How long the end may wait for a look that is under way.
-STOP_WITHIN_S: Final = 1.2
+STOP_WITHIN_S: Final = 1.0
 
 
 class Agent:
@@ -54,9 +54,11 @@ class Agent:
         finally:
             self._stopped.set()
             following.cancel()
-            await asyncio.wait([following], timeout=0.4)
+            await asyncio.wait([following], timeout=0.3)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(get_streams().aclose(), timeout=0.2)
             ended = await asyncio.to_thread(self._looking.stop, STOP_WITHIN_S)
-            await asyncio.to_thread(heartbeat.join, 0.3)
+            await asyncio.to_thread(heartbeat.join, 0.2)
             log.info("agent-stopped", clean=ended)
 
     async def _follow(self) -> None:
