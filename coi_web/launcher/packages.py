@@ -31,7 +31,7 @@ SUPPORT = (
     "xz-utils",
 )
 #: For ``./coi-web test`` only.
-TESTING = ("chromium", "redis-server", "postgresql")
+TESTING = ("chromium", "redis-server", "postgresql", "tmux")
 #: Chromium is a snap on Ubuntu, which a container or a machine without systemd cannot run.
 _UBUNTU_NAMES = {"chromium": "chromium-browser"}
 _BACKPORTS_FILE = "/etc/apt/sources.list.d/coi-web-backports.sources"
