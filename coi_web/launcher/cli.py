@@ -82,9 +82,12 @@ def _panel(options: argparse.Namespace) -> Panel:
     if options.command in ("doctor", "link"):
         state = control.read_state(data)
         return Panel(
-            data, port=int(state.get("port", DEFAULT_PORT)), bind=str(state.get("host", "127.0.0.1"))
+            data,
+            port=int(state.get("port", DEFAULT_PORT)),
+            bind=str(state.get("host", "127.0.0.1")),
+            tiny=bool(state.get("tiny")),
         )
-    return Panel(data, port=options.port, bind=options.bind, tiny=options.tiny)
+    return Panel(data, port=options.port, bind=options.bind, tiny=options.tiny, stop_with=options.stop_with)
 
 
 def _bench(name: str, rest: Sequence[str]) -> int:
@@ -149,6 +152,9 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def _add_panel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT)
     parser.add_argument("--bind", default=os.environ.get("COI_BIND") or "127.0.0.1", metavar="ADDRESS")
+    parser.add_argument(
+        "--stop-with", type=int, default=0, metavar="PID", help="stop when that process ends (for scripts)"
+    )
     parser.add_argument(
         "--tiny", action="store_true", help="sessions start from a 1 MB image: to try the panel"
     )

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.host import Host, find_program, has_systemd, run_streamed
-from coi_web.launcher.incus_rest import DEFAULT_SOCKET, IncusRest, Reach, knock, trusted_server
+from coi_web.launcher.incus_rest import DEFAULT_SOCKET, Reach, knock
 from coi_web.launcher.packages import install_incus
 
 _LOG_FOLDER = Path("/var/log/incus")
@@ -25,16 +25,14 @@ _GROUP = "incus-admin"
 _REJOINED = "COI_WEB_GROUP_JOINED"
 
 
-def ensure_daemon(host: Host) -> IncusRest:
-    """Gives a client of a daemon that answers and trusts us: the running one, else a started or installed one.
+def ensure_daemon(host: Host) -> None:
+    """Sees to it that the machine's daemon answers: the running one, else a started or installed one.
 
     Raises LauncherError with what to do.
     """
     reach = knock()
     if reach is Reach.ANSWERS:
-        rest = IncusRest()
-        trusted_server(rest)
-        return rest
+        return
     if reach is Reach.FORBIDDEN:
         join_group(host)
     if find_program("incusd") is None:
@@ -42,9 +40,6 @@ def ensure_daemon(host: Host) -> IncusRest:
     start_daemon(host)
     if knock() is Reach.FORBIDDEN:
         join_group(host)
-    rest = IncusRest()
-    trusted_server(rest)
-    return rest
 
 
 def start_daemon(host: Host) -> None:

@@ -9,12 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from coi_web.launcher.engine import STARTER
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.finding import Finding, fail, warn, well
 from coi_web.launcher.host import find_program, has_systemd
-from coi_web.launcher.images import STARTER, TINY
 from coi_web.launcher.incus_rest import IncusRest, Reach, knock, trusted_server
-from coi_web.launcher.incus_setup import NETWORK, POOL
 from coi_web.launcher.packages import INCUS, SUPPORT, missing
 from coi_web.launcher.panel import Panel
 from coi_web.launcher.sizes import GIB, show_size
@@ -27,13 +26,13 @@ _START = "systemctl start incus" if has_systemd() else "./coi-web up (it starts 
 
 
 def daemon(panel: Panel) -> Iterator[Finding]:
-    if panel.incus_endpoint:
-        yield well("incus", f"{panel.incus_endpoint} is used; this machine's own is not looked at")
+    if panel.engine.remote:
+        yield well("incus", f"{panel.engine.remote} is used; this machine's own is not looked at")
         return
-    reach = knock()
+    reach = knock(panel.engine.socket)
     if reach is Reach.ANSWERS:
         try:
-            server = trusted_server(IncusRest())
+            server = trusted_server(panel.engine.client())
         except LauncherError as error:
             yield fail("incus", error.message, *error.mend)
             return
@@ -52,7 +51,7 @@ def daemon(panel: Panel) -> Iterator[Finding]:
 
 
 def packages(panel: Panel) -> Iterator[Finding]:
-    if panel.incus_endpoint or find_program("dpkg-query") is None:
+    if panel.engine.remote or find_program("dpkg-query") is None:
         return
     lacking = [name for name in missing([*INCUS, *SUPPORT]) if not _there_anyway(name)]
     if lacking:
@@ -72,11 +71,12 @@ def pool(panel: Panel) -> Iterator[Finding]:
     rest = _client(panel)
     if rest is None:
         return
-    found = rest.find(f"/1.0/storage-pools/{POOL}")
+    name = panel.engine.pool
+    found = rest.find(f"/1.0/storage-pools/{name}")
     if found is None:
-        yield fail("incus-pool", f"There is no storage pool {POOL}.", "./coi-web up makes it")
+        yield fail("incus-pool", f"There is no storage pool {name}.", "./coi-web up makes it")
         return
-    space = rest.get(f"/1.0/storage-pools/{POOL}/resources")["space"]
+    space = rest.get(f"/1.0/storage-pools/{name}/resources")["space"]
     total, used = int(space.get("total", 0)), int(space.get("used", 0))
     free = total - used
     text = f"{found['driver']}, {show_size(used)} of {show_size(total)} used"
@@ -99,26 +99,27 @@ def network(panel: Panel) -> Iterator[Finding]:
     rest = _client(panel)
     if rest is None:
         return
-    found = rest.find(f"/1.0/networks/{NETWORK}")
+    name = panel.engine.network
+    found = rest.find(f"/1.0/networks/{name}")
     if found is None:
-        yield fail("incus-network", f"There is no network {NETWORK}.", "./coi-web up makes it")
+        yield fail("incus-network", f"There is no network {name}.", "./coi-web up makes it")
         return
     address = found["config"].get("ipv4.address", "no address")
-    if not Path("/sys/class/net", NETWORK).exists():
+    if not Path("/sys/class/net", name).exists():
         yield fail(
             "incus-network",
-            f"The network {NETWORK} ({address}) is not up.",
+            f"The network {name} ({address}) is not up.",
             "Restart Incus; /var/log/incus/incus.log says why it could not start it.",
         )
     else:
-        yield well("incus-network", f"{NETWORK} {address}")
+        yield well("incus-network", f"{name} {address}")
 
 
 def images(panel: Panel) -> Iterator[Finding]:
     rest = _client(panel)
     if rest is None:
         return
-    wanted = TINY if panel.tiny else STARTER
+    wanted = panel.engine.image
     alias = rest.find(f"/1.0/images/aliases/{wanted}")
     if alias is None:
         yield fail("image", f"There is no image {wanted} to start sessions from.", "./coi-web up builds it")
@@ -138,7 +139,7 @@ def images(panel: Panel) -> Iterator[Finding]:
 
 
 def user_mapping(panel: Panel) -> Iterator[Finding]:
-    if panel.incus_endpoint:
+    if panel.engine.remote:
         return
     for path in (Path("/etc/subuid"), Path("/etc/subgid")):
         if not path.is_file() or not any(line.startswith("root:") for line in path.read_text().splitlines()):
@@ -152,7 +153,7 @@ def user_mapping(panel: Panel) -> Iterator[Finding]:
 
 
 def lxcfs(panel: Panel) -> Iterator[Finding]:
-    if panel.incus_endpoint:
+    if panel.engine.remote:
         return
     if os.path.ismount("/var/lib/lxcfs") or os.path.ismount("/var/lib/incus-lxcfs"):
         yield well("lxcfs", "containers see their own memory and CPU limits")
@@ -166,7 +167,8 @@ def lxcfs(panel: Panel) -> Iterator[Finding]:
 
 def _client(panel: Panel) -> IncusRest | None:
     """None where the check of the daemon has said it all."""
-    return None if panel.incus_endpoint or knock() is not Reach.ANSWERS else IncusRest()
+    engine = panel.engine
+    return None if engine.remote or knock(engine.socket) is not Reach.ANSWERS else engine.client()
 
 
 CHECKS = (daemon, packages, pool, network, images, user_mapping, lxcfs)

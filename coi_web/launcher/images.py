@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from coi_web.launcher.apt import Archive, Release, main_archive, read_release, read_sources, related_suites
+from coi_web.launcher.engine import STARTER, TINY
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.host import Host, find_program, run_streamed
 from coi_web.launcher.incus_rest import IncusRest
@@ -19,8 +20,6 @@ from coi_web.launcher.packages import SUPPORT, install
 from coi_web.launcher.paths import ROOT
 from coi_web.launcher.starter_image import PREFIX, WORK_FOLDER, Recipe
 
-STARTER = "coi-default"
-TINY = "coi-tiny"
 _BUILD_LIMIT_S = 1800
 _STAGES = (
     (re.compile(r"^I: Retrieving (\S+)"), "downloading {0}"),

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from coi_web.launcher.engine import NETWORK, POOL, not_there
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.incus_rest import MARK, IncusRefused, IncusRest
 from coi_web.launcher.output import Output
 from coi_web.launcher.sizes import GIB, show_size
 
-POOL = "coi-web"
-NETWORK = "coiweb0"
 _INCUS_FOLDER = Path("/var/lib/incus")
 #: Bounds of the pool's loop file.  It is sparse: it takes from the disk what is written into it.
 LEAST_POOL = 4 * GIB
@@ -37,10 +36,15 @@ def choose_pool_size(free: int) -> int:
     return size
 
 
-def ensure_pool(rest: IncusRest, output: Output, *, size: int | None = None) -> None:
-    """Makes the pool unless one of its name is there, which is used as it is."""
-    if rest.find(f"/1.0/storage-pools/{POOL}") is not None:
+def ensure_pool(rest: IncusRest, output: Output, name: str = POOL, *, size: int | None = None) -> None:
+    """Makes our pool unless one of its name is there, which is used as it is.
+
+    Raises LauncherError where a pool of another name is wanted and missing.
+    """
+    if rest.find(f"/1.0/storage-pools/{name}") is not None:
         return
+    if name != POOL:
+        raise not_there("pool", name, "COI_INCUS_POOL")
     with output.step("Making the storage pool") as step:
         chosen = size if size is not None else choose_pool_size(_free_for_pool())
         config: dict[str, str] = {
@@ -82,10 +86,15 @@ def _free_for_pool() -> int:
     return shutil.disk_usage(folder).free
 
 
-def ensure_network(rest: IncusRest, output: Output) -> None:
-    """Makes the bridge unless one of its name is there, on a 10.x.y.0/24 that nothing here uses."""
-    if rest.find(f"/1.0/networks/{NETWORK}") is not None:
+def ensure_network(rest: IncusRest, output: Output, name: str = NETWORK) -> None:
+    """Makes our bridge unless one of its name is there, on a 10.x.y.0/24 that nothing here uses.
+
+    Raises LauncherError where a network of another name is wanted and missing.
+    """
+    if rest.find(f"/1.0/networks/{name}") is not None:
         return
+    if name != NETWORK:
+        raise not_there("network", name, "COI_INCUS_NETWORK")
     with output.step("Making the network") as step:
         taken = [*used_networks(rest), *routed_networks(_ip_routes())]
         subnet = choose_subnet(taken)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
+from coi_web.launcher.engine import Engine
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.paths import ROOT, DataFolder
 from coi_web.launcher.process import ProcessSpec
@@ -32,6 +33,8 @@ class Panel:
     port: int = DEFAULT_PORT
     bind: str = "127.0.0.1"
     tiny: bool = False
+    #: The panel stops when this process ends; 0 for none.
+    stop_with: int = 0
 
     @property
     def host(self) -> str:
@@ -45,10 +48,8 @@ class Panel:
         return given or f"http://{host}:{self.port}"
 
     @property
-    def incus_endpoint(self) -> str:
-        """A remote Incus that the environment names; empty for this machine's own."""
-        endpoint = os.environ.get("COI_INCUS_ENDPOINT", "")
-        return endpoint if endpoint.startswith("https://") else ""
+    def engine(self) -> Engine:
+        return Engine.from_environment(tiny=self.tiny)
 
     @property
     def queue_is_private(self) -> bool:
@@ -65,7 +66,7 @@ class Panel:
             "COI_DATA_DIR": str(self.data.path),
             "COI_PUBLIC_URL": self.url,
             "COI_REDIS_URL": f"unix://{quote(str(self.queue_socket))}",
-            "COI_DEFAULT_IMAGE": "coi-tiny" if self.tiny else "coi-default",
+            "COI_DEFAULT_IMAGE": self.engine.image,
             "PYTHONUNBUFFERED": "1",
         }
         if self.bind not in ("127.0.0.1", "localhost", "::1"):

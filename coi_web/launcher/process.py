@@ -73,6 +73,11 @@ class Child:
             return "running"
         return "restarting" if self.restart_at is not None else "ended"
 
+    def facts(self) -> dict[str, object]:
+        """What ``status`` shows of it."""
+        pid = self.process.pid if self.process else None
+        return {"state": self.state, "pid": pid, "since": self.since, "restarts": self.restarts}
+
     def tail(self) -> str:
         return b"".join(self.recent).decode("utf-8", "replace")
 

@@ -6,10 +6,9 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
+from coi_web.launcher.engine import NETWORK, POOL, STARTER, TINY
 from coi_web.launcher.errors import LauncherError
-from coi_web.launcher.images import STARTER, TINY
 from coi_web.launcher.incus_rest import IncusRefused, IncusRest, Reach, knock, trusted_server
-from coi_web.launcher.incus_setup import NETWORK, POOL
 from coi_web.launcher.lock import current_holder
 from coi_web.launcher.output import Output
 from coi_web.launcher.paths import DataFolder

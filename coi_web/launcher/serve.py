@@ -60,6 +60,8 @@ def serve(
     lock.describe(panel.url)
     supervisor = Supervisor(log_folder=panel.data.logs, announce=announce, state_file=panel.data.state)
     supervisor.handle_signals()
+    if panel.stop_with:
+        supervisor.stop_with(panel.stop_with)
     supervisor.note(
         url=panel.url, port=panel.port, host=panel.host, tiny=panel.tiny, data=str(panel.data.path)
     )
@@ -68,7 +70,7 @@ def serve(
         if ready is not None:
             supervisor.note(ready=True)
             on_ready(ready)
-            if not panel.incus_endpoint:
+            if panel.engine.is_ours_to_start:
                 supervisor.every_tick(DaemonWatch(announce).look)
             supervisor.run()
         with output.step("Stopping; containers go on running"):

@@ -132,6 +132,22 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, request)
 
+    def stop_with(self, pid: int) -> None:
+        """Asks for a stop as soon as that process ends; at once where it has ended."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.stop_requested = True
+            return
+
+        def ended() -> None:
+            self.unregister(descriptor)
+            os.close(descriptor)
+            self._announce(f"process {pid} has ended, and we were told to stop with it")
+            self.stop_requested = True
+
+        self.register(descriptor, ended)
+
     def every_tick(self, look: Callable[[float], None]) -> None:
         """Calls ``look(monotonic seconds)`` about ten times a second; it must return at once."""
         self._periodic.append(look)
@@ -282,15 +298,7 @@ class Supervisor:
         self._state_changed = False
         if self._state_file is None:
             return
-        processes = {
-            name: {
-                "state": child.state,
-                "pid": child.process.pid if child.process else None,
-                "since": child.since,
-                "restarts": child.restarts,
-            }
-            for name, child in self._children.items()
-        }
+        processes = {name: child.facts() for name, child in self._children.items()}
         partial = self._state_file.with_name(f".{self._state_file.name}")
         try:
             partial.write_text(

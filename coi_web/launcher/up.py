@@ -9,12 +9,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from coi_web.launcher.daemon import ensure_daemon
+from coi_web.launcher.engine import STARTER, TINY, not_there
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.host import Host
 from coi_web.launcher.images import ensure_starter_image, ensure_tiny_image
-from coi_web.launcher.incus_rest import IncusRefused
+from coi_web.launcher.incus_rest import IncusRefused, trusted_server
 from coi_web.launcher.incus_setup import ensure_network, ensure_pool
 from coi_web.launcher.lock import DataLock
 from coi_web.launcher.logs import LogFile, tail
@@ -74,18 +76,23 @@ def up(options: UpOptions, output: Output, *, started: float | None = None) -> i
 
 def prepare_host(options: UpOptions, output: Output) -> None:
     """Incus with its pool, network and image; nothing where the environment names a remote Incus."""
-    panel = options.panel
-    if panel.incus_endpoint:
-        output.say(f"  ok  Incus at {panel.incus_endpoint} is used as it is")
+    engine = options.panel.engine
+    if engine.remote:
+        output.say(f"  ok  Incus at {engine.remote} is used as it is")
         return
     host = Host(output, assume_yes=options.assume_yes, may_install=options.may_install)
-    rest = ensure_daemon(host)
-    ensure_pool(rest, output, size=options.pool_size)
-    ensure_network(rest, output)
-    if panel.tiny:
+    if engine.is_ours_to_start:
+        ensure_daemon(host)
+    rest = engine.client()
+    trusted_server(rest)
+    ensure_pool(rest, output, engine.pool, size=options.pool_size)
+    ensure_network(rest, output, engine.network)
+    if engine.image == TINY:
         ensure_tiny_image(host, rest)
-    else:
-        ensure_starter_image(host, rest, panel.data.cache)
+    elif engine.image == STARTER:
+        ensure_starter_image(host, rest, options.panel.data.cache)
+    elif rest.find(f"/1.0/images/aliases/{quote(engine.image, safe='')}") is None:
+        raise not_there("image", engine.image, "COI_DEFAULT_IMAGE")
 
 
 def welcome(ready: Ready, output: Output, *, foreground: bool) -> None:
@@ -110,7 +117,7 @@ def _serve_detached(panel: Panel, output: Output, lock: DataLock, began: float) 
     command = [
         sys.executable, "-m", "coi_web.launcher", "serve-detached",
         "--data", str(panel.data.path), "--port", str(panel.port), "--bind", panel.bind,
-        *(["--tiny"] if panel.tiny else []),
+        *(["--tiny"] if panel.tiny else []), "--stop-with", str(panel.stop_with),
         "--lock-descriptor", str(lock.descriptor), "--report-descriptor", str(write_end),
     ]  # fmt: skip
     process = subprocess.Popen(

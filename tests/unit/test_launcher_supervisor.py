@@ -272,3 +272,20 @@ def test_exits_in_words() -> None:
     assert describe_exit(3) == "ended with code 3"
     assert describe_exit(-9) == "was ended by SIGKILL"
     assert describe_exit(-63) == "was ended by signal 63"
+
+
+def test_it_stops_with_the_process_it_was_told_of(supervisor: Supervisor, announced: list[str]) -> None:
+    with subprocess.Popen(SLEEPER) as other:
+        supervisor.stop_with(other.pid)
+        assert supervisor.wait_for(lambda: not supervisor.stop_requested, timeout_s=10)
+        other.kill()
+        other.wait()
+    supervisor.run()
+    assert announced == [f"process {other.pid} has ended, and we were told to stop with it"]
+
+
+def test_a_process_that_has_ended_already_stops_it_at_once(supervisor: Supervisor) -> None:
+    with subprocess.Popen(("true",)) as other:
+        other.wait()
+    supervisor.stop_with(other.pid)
+    assert supervisor.stop_requested
