@@ -35,6 +35,7 @@ from sessions.states import Action, Mode, State
 PAGE_SIZE: Final = 50
 #: Cards on the overview; the list has the rest.
 MOST_CARDS: Final = 24
+MOST_ATTENTION: Final = 5
 #: Failures older than this no longer need anybody.
 ATTENTION_FOR: Final = timedelta(days=1)
 MOST_JUMPS: Final = 300
@@ -55,7 +56,8 @@ def overview(request: HttpRequest) -> HttpResponse:
     live = scope.filter(ended_at=None).order_by("-created_at")
     recent = timezone.now() - ATTENTION_FOR
     failed = scope.filter(state__in=[State.FAILED, State.LOST], ended_at__gte=recent)[:5]
-    attention = [*live.filter(state__in=[State.FROZEN, State.FAILED])[:5], *failed]
+    waiting = live.filter(state__in=[State.FROZEN, State.FAILED])
+    attention = [*waiting[:MOST_ATTENTION], *failed]
     operations = operations_visible_to(actor)
     operations = operations.filter(team=team) if team else operations.filter(owner=user)
     cards = list(live[:MOST_CARDS])
@@ -64,6 +66,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "cards": _with_actions(actor, cards),
         "live_count": live.count(),
         "attention": attention,
+        "attention_more": max(waiting.count() - MOST_ATTENTION, 0),
         "operations": operations[:6],
         "limits": [
             ("Sessions", live_sessions_count(user), settings.COI_MAX_SESSIONS_PER_USER),
