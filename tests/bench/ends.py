@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Protocol
+from contextlib import suppress
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -25,6 +26,9 @@ class End(Protocol):
         """The next piece of output; raises EOFError once there is no more."""
 
     async def close(self) -> None: ...
+
+    async def abort(self) -> None:
+        """Leave without a word, as a browser that crashed."""
 
 
 class RawEnd:
@@ -78,6 +82,9 @@ class RawEnd:
         await self._data.close()
         await self._http.close()
 
+    async def abort(self) -> None:
+        await _abort(self._data, self._http)
+
 
 class WebEnd:
     """Our own socket, as the browser speaks it: binary frames, acknowledging what was read."""
@@ -118,9 +125,17 @@ class WebEnd:
             if frame["type"] == "ready":
                 self.shell = frame["shell"]
 
+    async def claim(self, total: int) -> None:
+        """Acknowledge what was perhaps never read; a server that finds out hangs up."""
+        with suppress(aiohttp.ClientError):
+            await self.send_frame({"type": "ack", "bytes": total})
+
     async def close(self) -> None:
         await self._socket.close()
         await self._http.close()
+
+    async def abort(self) -> None:
+        await _abort(self._socket, self._http)
 
 
 class TerminadoEnd:
@@ -150,3 +165,24 @@ class TerminadoEnd:
     async def close(self) -> None:
         await self._socket.close()
         await self._http.close()
+
+    async def abort(self) -> None:
+        await _abort(self._socket, self._http)
+
+
+async def _abort(socket: aiohttp.ClientWebSocketResponse, http: aiohttp.ClientSession) -> None:
+    socket._response.close()
+    await http.close()
+
+
+Spec = dict[str, Any]
+
+
+async def open_end(spec: Spec) -> End:
+    """The terminal that a spec (plain JSON, so that other processes can have it) describes."""
+    options = {name: value for name, value in spec.items() if name != "kind"}
+    if spec["kind"] == "raw":
+        return await RawEnd.open(**options)
+    if spec["kind"] == "web":
+        return await WebEnd.open(**options)
+    return await TerminadoEnd.open(**options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.bench.ends import End
@@ -15,6 +16,7 @@ from tests.bench.ends import End
 #: Lies in the instance (and on this machine for terminado); see engine.py.
 FLOOD_FILE = "/tmp/coi-bench-flood"
 FLOOD_FILE_BYTES = 20_000_000
+FLOOD_COMMAND = b"yes 'the quick brown fox jumps over the lazy dog 0123456789'\n"
 #: Nothing measured here may take longer; a path that hangs is a failure, not a long wait.
 LIMIT_S = 120.0
 
@@ -81,13 +83,17 @@ async def echo(end: End, keystrokes: int, pause_s: float) -> Echo:
     return Echo(statistics.median(times), times[int(len(times) * 0.99)], times[-1])
 
 
-async def flood(end: End) -> int:
-    """Run ``yes`` and read as fast as it comes until cancelled or closed; returns the bytes read."""
+async def flood(end: End, *, on_flowing: Callable[[], None]) -> None:
+    """Run ``yes`` and read as fast as it comes until cancelled; ``on_flowing`` is called after a megabyte."""
     await prompt(end)
-    await end.send(b"yes 'the quick brown fox jumps over the lazy dog 0123456789'\n")
+    await end.send(FLOOD_COMMAND)
     received = 0
-    try:
-        while True:
-            received += len(await end.receive())
-    except EOFError:
-        return received
+    while True:
+        received += len(await end.receive())
+        if received > 1_000_000:
+            on_flowing()
+            on_flowing = _nothing
+
+
+def _nothing() -> None:
+    return None
