@@ -49,9 +49,8 @@ const KEYS = {
   k: () => move(-1),
   x: select,
   n: () => {
-    const link = find("a[data-new]");
-    if (link) window.location.assign(link.href);
-    return Boolean(link);
+    window.location.assign(document.body.dataset.new);
+    return true;
   },
 };
 
