@@ -18,6 +18,7 @@ from coi_web.launcher.output import Output, Step
 
 #: Lines of a failed command that are shown.
 TAIL_LINES = 15
+_END_GRACE_S = 5
 #: Folders of administrators' programs that an ordinary user's PATH lacks on Debian.
 _SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec/incus", "/opt/incus/bin")
 
@@ -84,12 +85,21 @@ def run_streamed(
                     on_line(line.rstrip("\n"))
             code = process.wait()
         except BaseException:
-            process.kill()
+            _end(process)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
     return Completed(code, "\n".join(kept))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Politely first: a builder has temporary files to remove."""
+    process.terminate()
+    try:
+        process.wait(_END_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 @dataclass(slots=True)

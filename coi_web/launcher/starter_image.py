@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -211,6 +212,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cache", type=Path, help="keeps downloaded packages for the next build")
     parser.add_argument("--recipe", required=True, help="JSON of the recipe")
     options = parser.parse_args(arguments)
+    # An exception, so that mounts and temporary files go.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     fields = json.loads(options.recipe)
     recipe = Recipe(
         **{**fields, "components": tuple(fields["components"]), "apt_lines": tuple(fields["apt_lines"])}

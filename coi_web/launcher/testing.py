@@ -69,7 +69,7 @@ def test(output: Output, *, assume_yes: bool, without: str, pytest_arguments: Se
         if "incus" in wanted:
             results += _guarded("Incus", output, lambda: [_incus_run(runner, host, paths)])
         if "browser" in wanted:
-            results += _guarded("browser", output, lambda: [_browser_run(runner, paths)])
+            results += _guarded("browser", output, lambda: [_browser_run(runner, host, paths)])
     for line in table(results, left_out):
         output.say(line)
     return 0 if results and all(result.is_ok for result in results) else 1
@@ -144,7 +144,8 @@ def _incus_run(runner: Suites, host: Host, paths: Sequence[str]) -> Result:
     return runner.run("Incus", _below("tests/incus", paths))
 
 
-def _browser_run(runner: Suites, paths: Sequence[str]) -> Result:
+def _browser_run(runner: Suites, host: Host, paths: Sequence[str]) -> Result:
+    ensure_daemon(host)
     if find_program("chromium") is None and find_program("chromium-browser") is None:
         raise LauncherError("chromium-missing", "There is no Chromium.", mend=["apt-get install chromium"])
     return runner.run("browser", _below("tests/browser", paths))
@@ -166,9 +167,7 @@ def _guarded(name: str, output: Output, work: Callable[[], list[Result]]) -> lis
 
 def _install_host_packages(host: Host, wanted: Sequence[str], results: list[Result]) -> None:
     needs = {"chromium": "browser", "chromium-browser": "browser", "postgresql": "postgres"}
-    names = [
-        name for name in testing_packages() if needs.get(name, "unit") in wanted or name == "redis-server"
-    ]
+    names = [name for name in testing_packages() if name not in needs or needs[name] in wanted]
     present = {"chromium": find_program("chromium"), "redis-server": find_program("redis-server")}
     names = [name for name in names if not present.get(name)]
     if names:
