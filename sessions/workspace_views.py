@@ -29,7 +29,9 @@ def workspace_list(request: HttpRequest) -> HttpResponse:
     user = require_user(actor)
     visible = workspaces_visible_to(actor)
     text = request.GET.get("q", "").strip()[:100]
-    rows = visible.annotate(live_sessions=Count("sessions", filter=Q(sessions__ended_at=None))).order_by("slug")
+    rows = visible.annotate(live_sessions=Count("sessions", filter=Q(sessions__ended_at=None))).order_by(
+        "slug"
+    )
     if request.GET.get("mine"):
         rows = rows.filter(owner=user)
     if text:
