@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from http.client import HTTPException
 
 from coi_web.launcher import control
 from coi_web.launcher.doctor import doctor
 from coi_web.launcher.errors import LauncherError
+from coi_web.launcher.incus_rest import IncusRefused
 from coi_web.launcher.output import Output
 from coi_web.launcher.panel import DEFAULT_PORT, Panel
 from coi_web.launcher.paths import ROOT
@@ -34,6 +36,20 @@ def main(arguments: Sequence[str]) -> int:
         return _run(options, rest, output, started)
     except LauncherError as error:
         Output(sys.stderr).fail(error)
+        return FAILED
+    except IncusRefused as refusal:
+        Output(sys.stderr).fail(
+            LauncherError(
+                "incus-refused", f"Incus refused: {refusal.message}", mend=["./coi-web doctor looks further."]
+            )
+        )
+        return FAILED
+    except (ConnectionError, TimeoutError, HTTPException) as error:
+        Output(sys.stderr).fail(
+            LauncherError(
+                "incus-silent", f"Incus stopped answering: {error}", mend=["Run the command again."]
+            )
+        )
         return FAILED
     except KeyboardInterrupt:
         Output(sys.stderr).say("\nInterrupted. What was done stays; run the command again to go on.")

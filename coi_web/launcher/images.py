@@ -36,6 +36,8 @@ def ensure_starter_image(host: Host, rest: IncusRest, cache: Path) -> None:
         return
     install(host, SUPPORT, reason="Tools for building the image are missing.", code="packages-missing")
     recipe = make_recipe(read_release())
+    packages = cache / "packages"
+    packages.mkdir(parents=True, exist_ok=True)
     folder = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=WORK_FOLDER)
     with folder, host.output.step(f"Building the image {STARTER} (a minute or two, once)") as step:
         output = Path(folder.name) / f"{STARTER}.tar.zst"
@@ -46,7 +48,7 @@ def ensure_starter_image(host: Host, rest: IncusRest, cache: Path) -> None:
             "--output",
             str(output),
             "--cache",
-            str(cache / "packages"),
+            str(packages),
             "--recipe",
             json.dumps(dataclasses.asdict(recipe)),
         ]

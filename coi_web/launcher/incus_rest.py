@@ -166,7 +166,9 @@ class IncusRest:
     ) -> dict[str, Any]:
         connection = _UnixConnection(self.path, timeout_s)
         named = {name.replace("_", "-"): value for name, value in query.items()}
-        full = f"{url}?{urlencode({'project': self.project, **named})}"
+        # Incus refuses to be asked for one project and for all.
+        scope = {} if "all-projects" in named else {"project": self.project}
+        full = f"{url}?{urlencode({**scope, **named})}"
         try:
             connection.request(
                 method,

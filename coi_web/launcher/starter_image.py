@@ -133,7 +133,17 @@ def _debootstrap(recipe: Recipe, root: Path, cache: Path | None) -> None:
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
         command.append(f"--cache-dir={cache}")
-    subprocess.run([*command, recipe.suite, str(root), recipe.mirror], check=True, stdin=subprocess.DEVNULL)
+    environment = dict(os.environ)
+    marker = Path("/run/systemd/container")
+    if marker.is_file():
+        # In a container debootstrap must not make device nodes, and knows by this variable, which sudo drops.
+        environment.setdefault("container", marker.read_text().strip())
+    subprocess.run(
+        [*command, recipe.suite, str(root), recipe.mirror],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )
 
 
 def _chroot(root: Path, *command: str) -> None:

@@ -16,7 +16,7 @@ from coi_web.launcher.engine import STARTER, TINY, not_there
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.host import Host
 from coi_web.launcher.images import ensure_starter_image, ensure_tiny_image
-from coi_web.launcher.incus_rest import IncusRefused, trusted_server
+from coi_web.launcher.incus_rest import trusted_server
 from coi_web.launcher.incus_setup import ensure_network, ensure_pool
 from coi_web.launcher.lock import DataLock
 from coi_web.launcher.logs import LogFile, tail
@@ -56,14 +56,6 @@ def up(options: UpOptions, output: Output, *, started: float | None = None) -> i
                 mend=["Choose another with --port, or stop that program (ss -ltnp shows which it is)."],
             )
         prepare_host(options, output)
-    except IncusRefused as refusal:
-        lock.release()
-        raise LauncherError(
-            "incus-refused",
-            "Incus refused what the panel needs.",
-            detail=refusal.message,
-            mend=["./coi-web doctor"],
-        ) from refusal
     except BaseException:
         lock.release()
         raise
