@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from coi_web.incus.tiny_image import ensure_tiny_image
+from coi_web.incus import tiny_image
 from sessions.terminals.protocol import ACK_EVERY_BYTES, CloseCode
 from tests.support.incus_lab import IMAGE, IncusLab
 from tests.support.panel import RunningPanel, wait_for
@@ -51,7 +51,7 @@ def stage(
     request: pytest.FixtureRequest, lab: IncusLab, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     lab.empty()
-    ensure_tiny_image(lab.api, IMAGE)
+    use_plain_image(lab, tmp_path_factory.mktemp("image"))
     environment = {
         "COI_INCUS_PROJECT": lab.name,
         "COI_INCUS_POOL": lab.name,
@@ -69,6 +69,12 @@ def stage(
     finally:
         panel.stop()
         lab.empty()
+
+
+def use_plain_image(lab: IncusLab, folder: Path) -> None:
+    """Point the alias at the image without tmux again."""
+    tiny_image.build(folder / "plain.tar.gz")
+    lab.api.import_image(folder / "plain.tar.gz", IMAGE)
 
 
 def start_session(panel: RunningPanel, token: str) -> str:
@@ -233,7 +239,7 @@ async def test_a_browser_that_does_not_read_costs_little(stage: Stage, lies: boo
     async with terminal(stage, stage.plain) as screen:
         # Everything that is loaded at first use is loaded now.
         await screen.shell()
-        await screen.line(b"yes warming-up | head -c 20000000; echo don''e")
+        await screen.line(b"yes warming-up | head -c 2000000; echo don''e")
         await screen.see(rb"done\r\n")
     before = await asyncio.to_thread(stage.web_bytes)
     most = before
