@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from coi_web.errors import CoiError
 from coi_web.operations.models import Component, Operation
-from coi_web.operations.registry import handler_for
+from coi_web.operations.registry import handler_of_row
 from coi_web.operations.runner import finish
 from coi_web.operations.services import announce, dispatch_on_commit
 
@@ -35,14 +37,7 @@ def _requeue_stale() -> int:
     stale = Operation.objects.filter(state=Operation.State.RUNNING, heartbeat_at__lt=now - STALE_AFTER)
     for operation in stale:
         if operation.attempts >= MOST_CRASHES:
-            error = CoiError(
-                "The worker died several times during this operation. Try again; if it happens again, "
-                "an administrator finds the reason in the worker's log.",
-                code="interrupted",
-            )
-            touched += finish(
-                operation, handler_for(operation.kind), operation.claim, Operation.State.FAILED, error=error
-            )
+            touched += _give_up(operation)
             continue
         with transaction.atomic():
             won = Operation.objects.filter(
@@ -62,11 +57,29 @@ def _requeue_stale() -> int:
     return touched
 
 
+def _give_up(operation: Operation) -> bool:
+    error = CoiError(
+        "The worker died several times during this operation. Try again; if it happens again, "
+        "an administrator finds the reason in the worker's log.",
+        code="interrupted",
+    )
+    handler = handler_of_row(operation.kind)
+    try:
+        return finish(operation, handler, operation.claim, Operation.State.FAILED, error=error)
+    except Exception:  # an edge: one row that cannot be settled must not keep all others from recovering
+        log.exception("operation-not-settled", operation=str(operation.public_id), kind=operation.kind)
+        bare = replace(handler, settle=lambda operation: None)
+        return finish(operation, bare, operation.claim, Operation.State.FAILED, error=error)
+
+
 def _resend_due() -> int:
+    """What nobody took for a while, and what became due since it was sent last."""
     now, touched = timezone.now(), 0
     due = Operation.objects.filter(
-        state=Operation.State.QUEUED, not_before_at__lte=now, dispatched_at__lt=now - RESEND_AFTER
-    ) | Operation.objects.filter(state=Operation.State.QUEUED, not_before_at__lte=now, attempts__gt=0)
+        Q(dispatched_at__lt=now - RESEND_AFTER) | Q(attempts__gt=0, dispatched_at__lt=F("not_before_at")),
+        state=Operation.State.QUEUED,
+        not_before_at__lte=now,
+    )
     for operation in due:
         with transaction.atomic():
             won = Operation.objects.filter(

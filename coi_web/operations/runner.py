@@ -18,7 +18,7 @@ from coi_web.errors import CoiError, IncusUnavailable
 from coi_web.incus import get_api
 from coi_web.incus.api import IncusApi
 from coi_web.operations.models import Operation
-from coi_web.operations.registry import Handler, handler_for
+from coi_web.operations.registry import Handler, handler_of_row
 from coi_web.operations.services import announce
 
 log = structlog.get_logger(__name__)
@@ -98,7 +98,7 @@ def run(public_id: str) -> None:
     Operation.objects.filter(pk=operation.pk).update(attempts=operation.attempts + 1)
     operation.attempts += 1
     announce(operation)
-    handler = handler_for(operation.kind)
+    handler = handler_of_row(operation.kind)
     context = OperationContext(operation, claim)
     structlog.contextvars.bind_contextvars(operation=public_id, request_id=operation.request_id)
     try:

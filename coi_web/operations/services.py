@@ -14,7 +14,7 @@ from coi_web.audit.services import Target, record
 from coi_web.errors import Conflict, Forbidden
 from coi_web.live import ADMINISTRATORS, AUDITORS, LiveEvent, publish_on_commit, team_group, user_group
 from coi_web.operations.models import Operation
-from coi_web.operations.registry import handler_for, title_of
+from coi_web.operations.registry import handler_for, handler_of_row, title_of
 
 if TYPE_CHECKING:
     from coi_web.accounts.models import Team, User
@@ -148,7 +148,7 @@ def end_if_queued(operation: Operation) -> None:
         )
         if won:
             operation.refresh_from_db()
-            handler_for(operation.kind).settle(operation)
+            handler_of_row(operation.kind).settle(operation)
             announce(operation)
 
 
