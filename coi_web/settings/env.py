@@ -105,11 +105,18 @@ def database(name: str, default_sqlite: Path) -> dict[str, object]:
 def database_from_url(name: str, url: str) -> dict[str, object]:
     """Django's database settings from ``sqlite:///path`` or ``postgresql://user:password@host:port/name``.
 
-    A PostgreSQL socket folder is given as ``?host=/folder``.
+    A PostgreSQL socket folder is given as ``?host=/folder``.  Raises ImproperlyConfigured for other URLs.
     SQLite: WAL, IMMEDIATE transactions and a 5 s wait, so that a conditional UPDATE has exactly one winner.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        # The reason is not passed on: it may quote the part of the URL with the password.
+        raise ImproperlyConfigured(f"{name} is no URL that can be read: check its host and port") from None
     if parts.scheme == "sqlite":
+        if not parts.path.strip("/"):
+            raise ImproperlyConfigured(f"{name} names no file: write sqlite:////folder/file.sqlite3")
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": "/" + unquote(parts.path.lstrip("/")),
@@ -127,7 +134,7 @@ def database_from_url(name: str, url: str) -> dict[str, object]:
             "USER": unquote(parts.username or ""),
             "PASSWORD": unquote(parts.password or ""),
             "HOST": unquote(query.get("host", parts.hostname or "")),
-            "PORT": str(parts.port or ""),
+            "PORT": str(port or ""),
             "CONN_MAX_AGE": 0,
             "CONN_HEALTH_CHECKS": True,
         }
