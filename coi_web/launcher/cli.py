@@ -19,7 +19,7 @@ from coi_web.launcher.panel import DEFAULT_PORT, Panel
 from coi_web.launcher.paths import ROOT
 from coi_web.launcher.remove import remove
 from coi_web.launcher.sizes import parse_size
-from coi_web.launcher.testing import test
+from coi_web.launcher.testing import run_tests
 from coi_web.launcher.up import UpOptions, data_folder, serve_detached, up
 
 #: Exit code of a LauncherError; 2 is argparse's own.
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(options: argparse.Namespace, rest: Sequence[str], output: Output, started: float) -> int:
     command = options.command
     if command == "test":
-        return test(output, assume_yes=options.yes, without=options.without, pytest_arguments=rest)
+        return run_tests(output, assume_yes=options.yes, without=options.without, pytest_arguments=rest)
     if command == "bench":
         return _bench(options.name, rest)
     data = data_folder(options.data)

@@ -28,7 +28,7 @@ PARTS = ("gates", "assets", "unit", "postgres", "incus", "browser")
 _NO_TESTS = 5
 
 
-def test(output: Output, *, assume_yes: bool, without: str, pytest_arguments: Sequence[str]) -> int:
+def run_tests(output: Output, *, assume_yes: bool, without: str, pytest_arguments: Sequence[str]) -> int:
     """Runs everything, going on after failures; 0 only where nothing failed.
 
     ``without``: comma-separated names of PARTS.  Arguments that are paths choose tests: then only those
