@@ -17,6 +17,7 @@ from tests.bench.ends import End
 FLOOD_FILE = "/tmp/coi-bench-flood"
 FLOOD_FILE_BYTES = 20_000_000
 FLOOD_COMMAND = b"yes 'the quick brown fox jumps over the lazy dog 0123456789'\n"
+FAST_FLOOD_COMMAND = f"while cat {FLOOD_FILE}; do :; done\n".encode()
 #: Nothing measured here may take longer; a path that hangs is a failure, not a long wait.
 LIMIT_S = 120.0
 
