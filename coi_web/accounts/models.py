@@ -10,15 +10,17 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+# \Z and not $, which would let a line break through.
 #: Names stand in workspace slugs (``ana.shop``), hence no dot; see sessions/names.py.
-USERNAME_PATTERN = r"^[a-z][a-z0-9-]{0,31}$"
+USERNAME_PATTERN = r"^[a-z][a-z0-9-]{0,31}\Z"
+SLUG_PATTERN = r"^[a-z][a-z0-9-]{0,47}\Z"
 username_validators = [
     RegexValidator(
         USERNAME_PATTERN, "Use up to 32 small letters, digits and hyphens, beginning with a letter."
     )
 ]
 slug_validators = [
-    RegexValidator(r"^[a-z][a-z0-9-]{0,47}$", "Use up to 48 small letters, digits and hyphens.")
+    RegexValidator(SLUG_PATTERN, "Use up to 48 small letters, digits and hyphens.")
 ]
 
 

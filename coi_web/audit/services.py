@@ -65,14 +65,14 @@ def record(
             outcome=outcome,
             actor_kind=actor.kind,
             actor_id=actor.user_id,
-            actor_name=actor.name[:150],
+            actor_name=_text(actor.name, 150),
             team_id=None if team is None else team.pk,
-            team_name="" if team is None else str(team.name)[:100],
+            team_name="" if team is None else _text(str(team.name), 100),
             target_kind="" if target is None else target.kind,
-            target_id="" if target is None else target.id[:64],
-            target_name="" if target is None else target.name[:200],
-            ip=actor.ip[:64],
-            user_agent=actor.user_agent[:200],
+            target_id="" if target is None else _text(target.id, 64),
+            target_name="" if target is None else _text(target.name, 200),
+            ip=_text(actor.ip, 64),
+            user_agent=_text(actor.user_agent, 200),
             request_id=actor.request_id[:64],
             data=dict(data or {}) | ({"token": actor.token_name} if actor.token_name else {}),
             previous_hash=head.hash,
@@ -82,6 +82,11 @@ def record(
         head.sequence, head.hash = event.sequence, event.hash
         head.save(update_fields=["sequence", "hash"])
     return event
+
+
+def _text(value: str, most: int) -> str:
+    """What any database can store: a refused name may be anything, and its refusal must be recorded."""
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")[:most]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z][a-z0-9-]{0,31}$",
+                                "^[a-z][a-z0-9-]{0,31}\\Z",
                                 "Use up to 32 small letters, digits and hyphens, beginning with a letter.",
                             )
                         ],
@@ -168,7 +168,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z][a-z0-9-]{0,47}$", "Use up to 48 small letters, digits and hyphens."
+                                "^[a-z][a-z0-9-]{0,47}\\Z", "Use up to 48 small letters, digits and hyphens."
                             )
                         ],
                     ),
