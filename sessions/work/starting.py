@@ -12,8 +12,10 @@ from coi_web.errors import (
     Conflict,
     DiskFull,
     IncusConflict,
+    IncusError,
     IncusNotFound,
     IncusRejected,
+    IncusUnavailable,
 )
 from coi_web.incus import IncusApi
 from coi_web.incus.types import InstanceInfo, InstanceStatus
@@ -40,6 +42,15 @@ from sessions.work.volumes import POOL_FULL, ensure_volume
 #: A container that a dead worker was making stays busy until Incus has finished with it.
 BUSY_FOR_S: Final = 60.0
 _POLL_S: Final = 0.25
+#: COI's default of ``[container] ready_timeout``.
+READY_TIMEOUT_S: Final = 30.0
+#: EX_TEMPFAIL of sysexits.h.
+_NOT_YET: Final = 75
+_HAS_BOOTED: Final = (
+    "sh",
+    "-c",
+    "command -v systemctl >/dev/null 2>&1 || exit 0; systemctl is-active --quiet sysinit.target || exit 75",
+)
 
 
 def start(context: OperationContext) -> dict[str, Any]:
@@ -87,8 +98,7 @@ def _start_kept(context: OperationContext, session: Session) -> None:
     context.incus.update_config(session.name, {key: value or None for key, value in policy.items()})
     context.progress("start", 40, "Starting the container")
     _start(context.incus, session.name)
-    context.progress("verify", 85, "Checking that it runs")
-    _require_running(context.incus, session)
+    _await_boot(context, session)
 
 
 def _make_and_start(context: OperationContext, session: Session, workspace: Workspace) -> str:
@@ -116,8 +126,7 @@ def _make_and_start(context: OperationContext, session: Session, workspace: Work
             context.progress("start", 70, "Starting the container")
             _start(incus, session.name)
             hardening = "reduced"
-    context.progress("verify", 85, "Checking that it runs")
-    _require_running(incus, session)
+    _await_boot(context, session)
     return hardening
 
 
@@ -202,6 +211,31 @@ def _start_once(incus: IncusApi, name: str) -> None:
     except IncusConflict as error:
         if error.code != "already-running":
             raise
+
+
+def _await_boot(context: OperationContext, session: Session) -> None:
+    """Until systemd inside has set the system up (it empties /tmp on the way, and a tmux of then with it).
+
+    Images with another init are ready at once.  One that does not get there within COI's ``ready_timeout``
+    (coi.md 3.2) is handed over as it is: a person can look.
+    """
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        context.progress("verify", 85, "Waiting until it has booted")
+        _require_running(context.incus, session)
+        try:
+            seen = context.incus.run(session.name, _HAS_BOOTED, timeout_s=5)
+        except (IncusUnavailable, IncusNotFound):
+            raise
+        except IncusError as error:
+            log.info("boot-not-seen", session=session.name, code=error.code, detail=error.log_detail)
+            return
+        if seen.exit_code != _NOT_YET:
+            return
+        if time.monotonic() > deadline:
+            log.warning("boot-slow", session=session.name, timeout_s=READY_TIMEOUT_S)
+            return
+        time.sleep(_POLL_S)
 
 
 def _require_running(incus: IncusApi, session: Session) -> None:

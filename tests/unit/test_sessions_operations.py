@@ -19,7 +19,7 @@ from coi_web.errors import (
     IncusUnavailable,
 )
 from coi_web.incus.fake import FakeIncus
-from coi_web.incus.types import InstanceStatus
+from coi_web.incus.types import ExecResult, InstanceStatus
 from coi_web.operations import runner
 from coi_web.operations.models import Operation
 from coi_web.operations.services import request_cancel
@@ -517,7 +517,7 @@ def test_progress_says_the_step_in_words(cast: Cast, workspace: Workspace, fake_
         patch.setattr(runner.OperationContext, "progress", note)
         run_queued()
     assert [message for message, _ in seen] == [
-        "Unpacking the image coi-default", "Starting the container", "Checking that it runs", "Running",
+        "Unpacking the image coi-default", "Starting the container", "Waiting until it has booted", "Running",
     ]  # fmt: skip
     percents = [percent for _, percent in seen]
     assert percents == sorted(percents, key=lambda value: value or 0)
@@ -536,3 +536,28 @@ def test_errors_of_the_engine_that_mean_nothing_is_there_end_quietly(
     session = running_session(cast.actor("owner"), workspace)
     fake_incus.behave("delete_instance", fails=IncusNotFound)
     assert ask(cast, session, "kill").state == "succeeded"
+
+
+def test_a_start_waits_until_systemd_has_set_the_system_up(
+    cast: Cast, workspace: Workspace, fake_incus: FakeIncus
+) -> None:
+    answers = [75, 75, 0]
+    fake_incus.commands["sh"] = lambda command, stdin: ExecResult(answers.pop(0), b"", b"", False)
+    session, _ = start_session(actor=cast.actor("owner"), workspace=workspace)
+    run_queued()
+    session.refresh_from_db()
+    assert (session.state, answers) == ("running", [])
+
+
+@pytest.mark.parametrize("trouble", ["for ever", "refuses"])
+def test_a_container_that_does_not_say_it_has_booted_is_handed_over(
+    cast: Cast, workspace: Workspace, fake_incus: FakeIncus, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr(starting, "READY_TIMEOUT_S", 0.1)
+    fake_incus.commands["sh"] = lambda command, stdin: ExecResult(75, b"", b"", False)
+    if trouble == "refuses":
+        fake_incus.behave("run", fails=IncusRejected("no"))
+    session, _ = start_session(actor=cast.actor("owner"), workspace=workspace)
+    run_queued()
+    session.refresh_from_db()
+    assert session.state == "running"
