@@ -68,7 +68,8 @@ def ensure_pool(rest: IncusRest, output: Output, name: str = POOL, *, size: int 
                     mend=["Look at ./coi-web doctor."],
                 ) from second
             step.note = f"plain folder, because btrfs did not work: {reason}"
-            output.warn("A plain folder has no size limits and slow snapshots: see ./coi-web doctor.")
+    if "plain folder" in step.note:
+        output.warn("A plain folder has no size limits and slow snapshots: see ./coi-web doctor.")
 
 
 def _create_pool(rest: IncusRest, driver: str, config: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from coi_web.launcher.apt import (
     read_sources,
 )
 from coi_web.launcher.errors import LauncherError
-from coi_web.launcher.host import Host, find_program
+from coi_web.launcher.host import Host, find_program, has_systemd
 
 INCUS = ("incus-base", "incus-client")
 #: What Incus needs for bridges, btrfs pools, user mappings and images, and what builds the starter image.
@@ -87,7 +87,9 @@ def install_incus(host: Host) -> None:
                 "Debian 12, Debian 13 and Ubuntu 24.04 are installed for you.",
             ],
         )
-    wanted = missing([*INCUS, *SUPPORT])
+    # Shows containers their own memory and CPU limits; its unit is what runs it.
+    helper = ("lxcfs",) if has_systemd() else ()
+    wanted = missing([*INCUS, *SUPPORT, *helper])
     if not wanted:
         return
     files: dict[str, str] = {}
