@@ -19,9 +19,7 @@ username_validators = [
         USERNAME_PATTERN, "Use up to 32 small letters, digits and hyphens, beginning with a letter."
     )
 ]
-slug_validators = [
-    RegexValidator(SLUG_PATTERN, "Use up to 48 small letters, digits and hyphens.")
-]
+slug_validators = [RegexValidator(SLUG_PATTERN, "Use up to 48 small letters, digits and hyphens.")]
 
 
 class UserManager(BaseUserManager["User"]):

@@ -52,7 +52,9 @@ class TestRecord:
         assert not AuditEvent.objects.exists()
 
     def test_a_name_that_no_database_takes_is_recorded_nonetheless(self, db: None) -> None:
-        event = record("user.create", actor=SYSTEM, target=Target("user", "", "a\x00b\ud83d"), outcome="refused")
+        event = record(
+            "user.create", actor=SYSTEM, target=Target("user", "", "a\x00b\ud83d"), outcome="refused"
+        )
         event.refresh_from_db()
         assert event.target_name == "a\ufffdb?"
         assert verify_chain().is_whole

@@ -44,7 +44,13 @@ async def test_sockets(who: str, cast: Cast, session: Session) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    [b"https://evil.example", b"http://testserver.evil.example", b"http://testserver:81", b"null", b"file://"],
+    [
+        b"https://evil.example",
+        b"http://testserver.evil.example",
+        b"http://testserver:81",
+        b"null",
+        b"file://",
+    ],
 )
 async def test_other_origins_are_refused_before_anything_else(
     origin: bytes, cast: Cast, session: Session
