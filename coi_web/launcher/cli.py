@@ -19,7 +19,7 @@ from coi_web.launcher.panel import DEFAULT_PORT, Panel
 from coi_web.launcher.paths import ROOT
 from coi_web.launcher.remove import remove
 from coi_web.launcher.sizes import parse_size
-from coi_web.launcher.testing import run_tests
+from coi_web.launcher.testing import install_development_packages, run_tests
 from coi_web.launcher.up import UpOptions, data_folder, serve_detached, up
 
 #: Exit code of a LauncherError; 2 is argparse's own.
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str], output: Output, start
     if command == "test":
         return run_tests(output, assume_yes=options.yes, without=options.without, pytest_arguments=rest)
     if command == "bench":
-        return _bench(options.name, rest)
+        return _bench(output, options.name, rest)
     data = data_folder(options.data)
     if command == "status":
         return control.status(data, output, as_json=options.json)
@@ -106,7 +106,8 @@ def _panel(options: argparse.Namespace) -> Panel:
     return Panel(data, port=options.port, bind=options.bind, tiny=options.tiny, stop_with=options.stop_with)
 
 
-def _bench(name: str, rest: Sequence[str]) -> int:
+def _bench(output: Output, name: str, rest: Sequence[str]) -> int:
+    install_development_packages(output)
     return subprocess.run(
         [sys.executable, "-m", "tests.bench", name, *rest], cwd=ROOT, check=False
     ).returncode

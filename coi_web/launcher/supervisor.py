@@ -235,7 +235,7 @@ class Supervisor:
         child.restart_at = time.monotonic() + delay
         message = f"{child.spec.name} {describe_exit(code)}; starting it again in {delay:g} s"
         child.log.write(f"--- {now_text()} supervisor: {message}\n".encode())
-        last = child.tail().strip().splitlines()[-1:] if code != 0 else []
+        last = child.tail().strip().splitlines()[-1:] if code > 0 else []
         self._announce(message + (f" (last words: {last[0].strip()[:200]})" if last else ""))
 
     # -- stopping -----------------------------------------------------------------------------------
