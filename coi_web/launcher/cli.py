@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from http.client import HTTPException
 
 from coi_web.launcher import control
+from coi_web.launcher.daemon import ensure_daemon
 from coi_web.launcher.doctor import doctor
 from coi_web.launcher.errors import LauncherError
+from coi_web.launcher.host import Host
 from coi_web.launcher.incus_rest import IncusRefused
 from coi_web.launcher.output import Output
 from coi_web.launcher.panel import DEFAULT_PORT, Panel
@@ -108,6 +110,7 @@ def _panel(options: argparse.Namespace) -> Panel:
 
 def _bench(output: Output, name: str, rest: Sequence[str]) -> int:
     install_development_packages(output)
+    ensure_daemon(Host(output))
     return subprocess.run(
         [sys.executable, "-m", "tests.bench", name, *rest], cwd=ROOT, check=False
     ).returncode
@@ -118,7 +121,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, about: str, *, data: bool = True) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=about, description=about)
+        made = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
         if data:
             made.add_argument("--data", metavar="DIR", help="data folder (default: var/)")
         return made
