@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib.auth.password_validation import password_validators_help_texts, validate_password
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
 from coi_web.accounts.models import ApiToken, Membership, User, slug_validators, username_validators
@@ -34,7 +34,7 @@ class SignInLinkForm(forms.Form):
         must = not user.has_usable_password()
         for field in self.fields.values():
             field.required = must
-        self.fields["password"].help_text = " ".join(password_validators_help_texts())
+        self.fields["password"].help_text = "At least 10 characters; nothing common, nothing like your name."
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
