@@ -50,6 +50,8 @@ class CoiError(Exception):
         self.code = code or self.default_code
         self.log_detail = log_detail
         self.data: dict[str, object] = dict(data or {})
+        #: Set once the refusal is in the audit log, so that it is there once.
+        self.is_recorded = False
 
 
 class InvalidInput(CoiError):

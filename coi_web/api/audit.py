@@ -65,6 +65,7 @@ class AuditListView(PanelView):
 class AuditEventView(PanelView):
     @extend_schema(operation_id="audit_event", responses=AuditEventSerializer)
     def get(self, request: Request, sequence: int) -> Response:
+        """One event."""
         return Response(AuditEventSerializer(get_event_for(self.actor, sequence)).data)
 
 

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from coi_web.errors import CoiError, Forbidden, InvalidInput, NotFound, RateLimited, SignedOut
+from coi_web.refusals import note_refusal
 from coi_web.web import error_body
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,8 @@ def exception_handler(exception: Exception, context: dict[str, Any]) -> Response
         return None
     set_rollback()
     request = context["request"]._request
+    if isinstance(exception, CoiError):
+        note_refusal(context["request"], exception)
     log.info("refused", code=error.code, status=error.status, detail=error.log_detail, path=request.path)
     headers = {}
     if getattr(exception, "auth_header", None):

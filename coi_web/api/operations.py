@@ -68,6 +68,7 @@ class OperationListView(PanelView):
 class OperationView(PanelView):
     @extend_schema(operation_id="operation", responses=OperationSerializer)
     def get(self, request: Request, public_id: UUID) -> Response:
+        """One operation: how far it is, or how it ended."""
         return Response(OperationSerializer(get_operation_for(self.actor, public_id)).data)
 
 

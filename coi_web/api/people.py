@@ -121,10 +121,12 @@ class UserListView(PanelView):
 class UserView(PanelView):
     @extend_schema(operation_id="user", responses=UserSerializer)
     def get(self, request: Request, username: str) -> Response:
+        """One account, for auditors and administrators."""
         return Response(UserSerializer(get_user_for(self.actor, username, to="view")).data)
 
     @extend_schema(operation_id="user_change", request=UserChange, responses=UserSerializer)
     def patch(self, request: Request, username: str) -> Response:
+        """Change an account; open pages of its person take over the new rights at once."""
         user = get_user_for(self.actor, username, to="manage")
         fields: dict[str, Any] = {
             "email": user.email, "display_name": user.display_name,
@@ -136,7 +138,7 @@ class UserView(PanelView):
 class UserEnableView(PanelView):
     @extend_schema(operation_id="user_enable", request=Nothing, responses=UserSerializer)
     def post(self, request: Request, username: str) -> Response:
-        """Safe to repeat."""
+        """The person can sign in again.  Safe to repeat."""
         user = get_user_for(self.actor, username, to="manage")
         services.set_user_enabled(actor=self.actor, user=user, enabled=True)
         return Response(UserSerializer(user).data)
@@ -179,6 +181,7 @@ class TokenListView(PanelView):
 
     @extend_schema(operation_id="token_create", request=TokenCreate, responses={201: CreatedTokenSerializer})
     def post(self, request: Request) -> Response:
+        """A new token, at most 20 a person."""
         token, text = services.create_token(actor=self.actor, **self.read(TokenCreate))
         return Response({"token": TokenSerializer(token).data, "text": text}, status=201)
 

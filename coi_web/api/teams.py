@@ -60,6 +60,7 @@ class TeamListView(PanelView):
 
     @extend_schema(operation_id="team_create", request=TeamCreate, responses={201: TeamSerializer})
     def post(self, request: Request) -> Response:
+        """A new team; for administrators."""
         team = team_services.create_team(actor=self.actor, **self.read(TeamCreate))
         return Response(TeamSerializer(team).data, status=201)
 
@@ -67,10 +68,12 @@ class TeamListView(PanelView):
 class TeamView(PanelView):
     @extend_schema(operation_id="team", responses=TeamDetailSerializer)
     def get(self, request: Request, slug: str) -> Response:
+        """A team and its members."""
         return Response(TeamDetailSerializer(get_team_for(self.actor, slug, to="view")).data)
 
     @extend_schema(operation_id="team_change", request=TeamChange, responses=TeamSerializer)
     def patch(self, request: Request, slug: str) -> Response:
+        """Change its name; for its leads and administrators."""
         team = get_team_for(self.actor, slug, to="manage")
         team_services.rename_team(actor=self.actor, team=team, name=self.read(TeamChange)["name"])
         return Response(TeamSerializer(team).data)

@@ -102,6 +102,7 @@ def refusals_recorded(
     except CoiError as error:
         outcome = AuditEvent.Outcome.FAILED if isinstance(error, IncusError) else AuditEvent.Outcome.REFUSED
         record(action, actor=actor, target=target, team=team, outcome=outcome, data={"code": error.code})
+        error.is_recorded = True
         raise
 
 

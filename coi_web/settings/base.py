@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "coi_web.web.ErrorMiddleware",
+    "coi_web.refusals.RefusalMiddleware",
 ]
 
 ROOT_URLCONF = "coi_web.urls"

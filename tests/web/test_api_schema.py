@@ -68,6 +68,7 @@ def test_every_call_documents_refusals() -> None:
         for method, operation in methods.items():
             documented = set(operation["responses"])
             assert {"400", "401", "403"} <= documented, f"{method} {path}"
+            assert operation.get("description"), f"{method} {path} says nothing about itself"
             assert "{" not in path or "404" in documented, f"{method} {path}"
 
 

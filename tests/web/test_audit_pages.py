@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -15,6 +16,7 @@ from coi_web.audit.guards import install_guards, remove_guards
 from coi_web.audit.models import AuditEvent
 from coi_web.audit.services import Target, record
 from tests.support.cast import NASTY_NAME, Cast
+from tests.support.world import make_world
 
 
 def _client(user: User) -> Client:
@@ -61,6 +63,28 @@ def test_who_sees_which_rows(who: str, seen: set[int], cast: Cast, log: list[Aud
         assert (f'href="/audit/{event.sequence}/"' in page) is (number in seen), (who, number)
         assert (event.sequence in listed) is (number in seen)
         assert client.get(f"/audit/{event.sequence}/").status_code == (200 if number in seen else 404)
+
+
+def test_reaching_for_what_one_may_not_do_is_recorded_once(
+    cast: Cast, django_capture_on_commit_callbacks: Any
+) -> None:
+    """By a page, by a page whose service refuses, and by the API; what cannot be seen leaves no trace."""
+    world = make_world(cast, django_capture_on_commit_callbacks)
+    teammate, stranger, name = _client(cast.teammate), _client(cast.stranger), world.session.name
+    before = AuditEvent.objects.latest("sequence").sequence
+    assert teammate.post(f"/sessions/{name}/stop/").status_code == 403
+    assert teammate.get("/health/").status_code == 403
+    assert teammate.post(f"/api/v1/sessions/{name}/stop/").status_code == 403
+    assert teammate.get("/api/v1/users/").status_code == 403
+    assert stranger.post(f"/sessions/{name}/stop/").status_code == 404
+    events = AuditEvent.objects.filter(sequence__gt=before, actor_name="ben").order_by("sequence")
+    assert [(event.action, event.outcome, event.target_name) for event in events] == [
+        ("access.refused", "refused", f"/sessions/{name}/stop/"),
+        ("access.refused", "refused", "/health/"),
+        ("session.stop", "refused", name),
+        ("access.refused", "refused", "/api/v1/users/"),
+    ]
+    assert not AuditEvent.objects.filter(sequence__gt=before, actor_name="sven").exists()
 
 
 def test_names_are_escaped_and_sentences_read_well(cast: Cast, log: list[AuditEvent]) -> None:
