@@ -27,7 +27,7 @@ import structlog
 from coi_web.errors import CoiError
 from coi_web.incus.api import ExecStream
 from sessions.terminals import protocol
-from sessions.terminals.flow import GATHER_S, GIVE_WAY_S, AckBeyondSent, Pace, Typists, Window
+from sessions.terminals.flow import GATHER_S, GIVE_WAY_BYTES, GIVE_WAY_S, AckBeyondSent, Pace, Typists, Window
 from sessions.terminals.launch import Shell, ShellMarker
 from sessions.terminals.protocol import CloseCode, ProtocolError, ServerFrame
 
@@ -104,8 +104,9 @@ class Bridge:
         self._patience = patience or Patience()
         self._typists = typists
         self._pace = Pace()
-        #: Output is sent once this much waits; more than 1 only while a flood gathers.
+        #: Output is sent once this much waits (more than 1 only while a flood gathers), and at most ``_most``.
         self._enough = 1
+        self._most = MAX_FRAME
         self._gathering: asyncio.TimerHandle | None = None
         self._size = self._applied_size = (cols, rows)
         self._loop = asyncio.get_running_loop()
@@ -291,13 +292,17 @@ class Bridge:
             if self._control:
                 await self._send_json(self._control.popleft())
             elif self._may_send() and (room := MAX_FRAME if self._input_full else window.room) > 0:
-                piece = self._take_output(min(room, MAX_FRAME))
+                piece = self._take_output(min(room, self._most))
                 # Counted first: the acknowledgement may come before sending returns.
                 window.on_sent(len(piece))
                 await self._send_bytes(piece)
                 self._output_moved_at = now = self._loop.time()
-                if self._pace.is_flood(len(piece), now):
+                # Slowed down it no longer looks like a flood, but it is one while more is waiting.
+                held_back = self._buffered > 0 and self._most < MAX_FRAME
+                if self._pace.is_flood(len(piece), now) or held_back:
                     self._gather(now)
+                else:
+                    self._most = MAX_FRAME
             elif self._last is not None and not self._buffered:
                 ending, frame = self._last
                 if frame is not None:
@@ -314,9 +319,9 @@ class Bridge:
     def _gather(self, now: float) -> None:
         """Let output of a flood gather, to full frames only or for a while whatever comes."""
         if self._typists.others_type(self, now):
-            self._enough, pause = NEVER_ENOUGH, GIVE_WAY_S
+            self._enough, self._most, pause = NEVER_ENOUGH, GIVE_WAY_BYTES, GIVE_WAY_S
         else:
-            self._enough, pause = MAX_FRAME, GATHER_S
+            self._enough, self._most, pause = MAX_FRAME, MAX_FRAME, GATHER_S
         if self._gathering is not None:
             self._gathering.cancel()
         self._gathering = self._loop.call_later(pause, self._gathered)

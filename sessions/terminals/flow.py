@@ -68,8 +68,10 @@ FLOOD_BYTES_PER_S = 1_000_000
 BURST_BYTES = 32 * 1024
 #: A flood gathers this long, or until a frame is full: no eye sees it, and each send costs some 0.1 ms.
 GATHER_S = 0.004
-#: While somebody types elsewhere a flood waits this long after each frame: 64 KiB in 16 ms is 4 MB/s.
-GIVE_WAY_S = 0.016
+#: While somebody types elsewhere a flood slows down to FLOOD_BYTES_PER_S, in pieces of this size.  On a
+#: machine of two cores a flood at full speed takes all of it, and keystrokes next door took 15 ms.
+GIVE_WAY_BYTES = 16 * 1024
+GIVE_WAY_S = GIVE_WAY_BYTES / FLOOD_BYTES_PER_S
 #: "While" means this long after the last keystroke.
 TYPING_S = 1.0
 

@@ -12,7 +12,7 @@ from coi_web.errors import IncusNotFound, IncusUnavailable
 from coi_web.incus.api import ExecStream
 from sessions.terminals import bridge as bridge_module
 from sessions.terminals.bridge import INPUT_HIGH, MAX_FRAME, READ_AHEAD, Bridge, Ending, Patience
-from sessions.terminals.flow import HIGH_BYTES, Typists
+from sessions.terminals.flow import GIVE_WAY_BYTES, HIGH_BYTES, Typists
 from sessions.terminals.protocol import CloseCode, ServerFrame
 
 MARKER = b"\x1b_coi-web;p\x1b\\"
@@ -177,6 +177,7 @@ async def test_a_flood_gives_way_while_somebody_else_types() -> None:
         await settle()
         assert len(browser.received) <= MAX_FRAME, "one frame, then it waits"
         await until(lambda: len(browser.received) > MAX_FRAME, "and goes on after a while")
+        assert browser.pieces[-1] <= GIVE_WAY_BYTES
 
 
 async def test_a_flood_does_not_give_way_to_its_own_typist() -> None:
