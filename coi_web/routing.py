@@ -1,9 +1,9 @@
 """Websocket addresses."""
 
 from django.urls import path, re_path
-from sessions.terminals.consumer import TerminalConsumer
 
 from coi_web.consumers import LiveConsumer, NoSuchSocket
+from sessions.terminals.consumer import TerminalConsumer
 
 websocket_urlpatterns = [
     path("ws/live/", LiveConsumer.as_asgi()),

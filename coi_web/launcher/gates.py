@@ -47,7 +47,7 @@ def python_gates() -> list[Gate]:
     manage = (sys.executable, str(ROOT / "manage.py"))
     return [
         Gate("mypy", (str(_BIN / "mypy"),)),
-        Gate("ruff check", (str(_BIN / "ruff"), "check", ".")),
+        Gate("ruff check", (str(_BIN / "ruff"), "check", "--no-cache", ".")),
         Gate("ruff format", (str(_BIN / "ruff"), "format", "--check", ".")),
         Gate("imports", (str(_BIN / "lint-imports"),)),
         Gate("migrations", (*manage, "makemigrations", "--check", "--dry-run"), _TESTING),
