@@ -11,8 +11,9 @@ import pytest
 from coi_web.errors import IncusNotFound, IncusUnavailable
 from coi_web.incus.api import ExecStream
 from sessions.terminals import bridge as bridge_module
-from sessions.terminals.bridge import INPUT_HIGH, MAX_FRAME, READ_AHEAD, Bridge, Ending, Patience
+from sessions.terminals.bridge import INPUT_HIGH, Bridge, Ending, Patience
 from sessions.terminals.flow import GIVE_WAY_BYTES, HIGH_BYTES, Typists
+from sessions.terminals.outlet import MAX_CONTROL, MAX_FRAME, READ_AHEAD
 from sessions.terminals.protocol import CloseCode, ServerFrame
 
 MARKER = b"\x1b_coi-web;p\x1b\\"
@@ -253,7 +254,7 @@ async def test_pings_from_a_browser_that_does_not_read_do_not_pile_up() -> None:
             bridge.feed_text(f'{{"type":"ping","id":{number}}}')
         browser.reads.set()
         await settle()
-        assert 0 < len(browser.frames) <= bridge_module.MAX_CONTROL + 2
+        assert 0 < len(browser.frames) <= MAX_CONTROL + 2
 
 
 async def test_input_beyond_the_queue_makes_the_socket_wait_and_all_of_it_arrives() -> None:
