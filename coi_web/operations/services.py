@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from coi_web.audit.actors import Actor
-from coi_web.audit.services import Target, record
+from coi_web.audit.services import Target, record, refusals_recorded
 from coi_web.errors import Conflict, Forbidden
 from coi_web.live import ADMINISTRATORS, AUDITORS, LiveEvent, publish_on_commit, team_group, user_group
 from coi_web.operations.models import Operation
@@ -107,18 +107,13 @@ def dispatch_on_commit(operation: Operation) -> None:
 def request_cancel(*, actor: Actor, operation: Operation) -> None:
     """Ask the work to stop at its next safe point.  Safe to repeat; does nothing to ended work."""
     user = actor.require_user()
-    if user.pk not in (operation.requester_id, operation.owner_id) and not user.is_superuser:
-        raise Forbidden("Only who asked for it, the owner or an administrator can cancel this operation.")
-    with transaction.atomic():
-        if cancel_operation(operation):
-            record(
-                "operation.cancel",
-                actor=actor,
-                target=Target(
-                    "operation", str(operation.public_id), title_of(operation.kind, operation.target_name)
-                ),
-                team=operation.team,
-            )
+    target = Target("operation", str(operation.public_id), title_of(operation.kind, operation.target_name))
+    with refusals_recorded("operation.cancel", actor=actor, target=target, team=operation.team):
+        if user.pk not in (operation.requester_id, operation.owner_id) and not user.is_superuser:
+            raise Forbidden("Only who asked for it, the owner or an administrator can cancel this operation.")
+        with transaction.atomic():
+            if cancel_operation(operation):
+                record("operation.cancel", actor=actor, target=target, team=operation.team)
 
 
 def cancel_operation(operation: Operation) -> bool:

@@ -303,6 +303,12 @@ class TestCancelling:
         for who in ("other", "stranger"):
             with pytest.raises(NotFound):
                 get_operation_for(bench.cast.actor(who), operation.public_id)
+        refused = AuditEvent.objects.filter(action="operation.cancel", outcome="refused")
+        assert list(refused.order_by("sequence").values_list("actor_name", flat=True)) == [
+            "ben",
+            "lea",
+            "otto",
+        ]
         operation.refresh_from_db()
         assert operation.cancel_requested_at is None
         counts = [

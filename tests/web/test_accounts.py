@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from html import unescape
+from typing import Any
 
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret, hotp_value
 from django.contrib.auth import get_user
 from django.test import Client
 from django.urls import reverse
@@ -127,6 +129,44 @@ class TestSignInLink:
         assert _choose(Client(), token) == 302
         assert token not in capfd.readouterr().err
         assert all(token not in str(one.data) for one in AuditEvent.objects.all())
+
+
+class TestSecondFactor:
+    def test_from_setting_it_up_to_signing_in_with_it(
+        self, cast: Cast, client: Client, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        client.post("/account/login/", {"login": "ana", "password": PASSWORD})
+        asked = client.get("/account/2fa/totp/activate/")
+        assert asked["Location"].startswith("/account/reauthenticate/"), "the password once more, even now"
+        page = client.post(asked["Location"], {"password": PASSWORD}, follow=True)
+        assert page.redirect_chain[-1][0] == "/account/2fa/totp/activate/"
+        assert page.status_code == 200
+        secret = re.search(r"\b[A-Z2-7]{32}\b", page.content.decode())
+        assert secret is not None
+        assert client.post("/account/2fa/totp/activate/", {"code": "000000"}).status_code == 200
+        with django_capture_on_commit_callbacks(execute=True):
+            made = client.post("/account/2fa/totp/activate/", {"code": _code(secret[0])}, follow=True)
+        assert made.status_code == 200
+        codes = client.get("/account/2fa/recovery-codes/")
+        code = re.search(r"\b[0-9a-f]{4,}\b", re.sub(r"<[^>]+>", " ", codes.content.decode()))
+        assert code is not None
+        assert "account.second-factor-changed" in _actions()
+
+        again = Client()
+        asked = again.post("/account/login/", {"login": "ana", "password": PASSWORD})
+        assert asked["Location"] == "/account/2fa/authenticate/"
+        assert again.get("/account/2fa/authenticate/").status_code == 200
+        assert again.get("/").status_code == 302, "half signed in is not signed in"
+        assert again.post("/account/2fa/authenticate/", {"code": "wrong"}).status_code == 200
+        assert not get_user(again).is_authenticated
+        assert again.post("/account/2fa/authenticate/", {"code": code[0]}).status_code == 302
+        assert get_user(again).pk == cast.owner.pk
+        assert again.post("/account/2fa/totp/deactivate/").status_code in (200, 302)
+
+
+def _code(secret: str) -> str:
+    """RFC 6238: what an authenticator app shows now."""
+    return f"{hotp_value(secret, int(time.time()) // 30):06}"
 
 
 class TestTokens:
