@@ -63,7 +63,9 @@ def run_tests(output: Output, *, assume_yes: bool, without: str, pytest_argument
         runner = Suites(folder, output, pytest_arguments, {"COI_TEST_REDIS_URL": redis})
         if "unit" in wanted:
             chosen = [path for path in paths if _part_of(path) == "unit"]
-            results.append(runner.run("unit and web on SQLite", chosen or ["tests/unit", "tests/web"]))
+            results.append(
+                runner.run("unit and web on SQLite", chosen or ["tests/unit", "tests/web"], side_by_side=True)
+            )
         if "postgres" in wanted:
             results += _guarded("PostgreSQL", output, lambda: [_postgres_run(runner, folder)])
         if "incus" in wanted:
@@ -106,10 +108,20 @@ class Suites:
         self._environment = environment
         self._number = 0
 
-    def run(self, name: str, paths: Sequence[str], environment: Mapping[str, str] | None = None) -> Result:
+    def run(
+        self,
+        name: str,
+        paths: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        side_by_side: bool = False,
+    ) -> Result:
+        """``side_by_side``: on all cores; for suites whose tests share nothing."""
         self._number += 1
         report = self._folder / f"report-{self._number}.xml"
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *self._arguments, *paths]
+        if side_by_side:
+            command += ["-n", str(os.cpu_count() or 1), "--dist", "worksteal"]
         self._output.say(f"\n{name}")
         timer = Timer()
         own = {key: value for key, value in os.environ.items() if not key.startswith("COI_") or "TEST" in key}
@@ -135,7 +147,10 @@ class Suites:
 def _postgres_run(runner: Suites, folder: Path) -> Result:
     with private_postgres(folder) as url:
         return runner.run(
-            "unit and web on PostgreSQL", ["tests/unit", "tests/web"], {"COI_TEST_DATABASE_URL": url}
+            "unit and web on PostgreSQL",
+            ["tests/unit", "tests/web"],
+            {"COI_TEST_DATABASE_URL": url},
+            side_by_side=True,
         )
 
 

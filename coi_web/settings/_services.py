@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def redis_settings(url: str) -> dict[str, Any]:
+def redis_settings(url: str, *, prefix: str = "coi-web") -> dict[str, Any]:
     """Celery, Channels and the cache on one server; ``url`` is ``redis://…`` or ``unix:///path``.
 
     Celery's transport spells a Unix socket ``redis+socket://``; the other two take ``unix://``.
@@ -16,14 +16,14 @@ def redis_settings(url: str) -> dict[str, Any]:
         "CHANNEL_LAYERS": {
             "default": {
                 "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-                "CONFIG": {"hosts": [url], "prefix": "coi-web"},
+                "CONFIG": {"hosts": [url], "prefix": prefix},
             }
         },
         "CACHES": {
             "default": {
                 "BACKEND": "django.core.cache.backends.redis.RedisCache",
                 "LOCATION": url,
-                "KEY_PREFIX": "coi-web",
+                "KEY_PREFIX": prefix,
             }
         },
     }

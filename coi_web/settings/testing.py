@@ -22,7 +22,10 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": str(_default)}
 _redis = env.text("COI_TEST_REDIS_URL")
 if _redis:
-    globals().update(redis_settings(_redis))
+    # Suites that run side by side must neither hear each other's hints nor empty each other's cache.
+    _worker = env.text("PYTEST_XDIST_WORKER", "gw0")
+    _url = f"{_redis}{'&' if '?' in _redis else '?'}db={int(_worker[2:])}"
+    globals().update(redis_settings(_url, prefix=f"coi-web-{_worker}"))
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
