@@ -14,6 +14,8 @@ from coi_web.launcher.errors import LauncherError
 ROOT = Path(__file__).resolve().parents[2]
 #: ``sun_path`` of a Unix socket holds 108 bytes with the closing zero byte.
 SOCKET_PATH_LIMIT = 107
+#: What may lie in the default folder before the first start: written by ./coi-web itself.
+_BEFORE_FIRST_START = {"install.log", ".install.lock", "cache", "logs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,17 @@ class DataFolder:
     def make(self) -> None:
         """Makes the folders and, once, the secrets; safe to repeat.
 
-        Raises LauncherError where the folder cannot be made or written, or belongs to somebody else.
+        Raises LauncherError where the folder cannot be made or written, belongs to somebody else, or holds
+        other things: it is closed to everybody else, which must not happen to a /tmp.
         """
         try:
+            foreign = self._foreign_entries()
+            if foreign:
+                raise LauncherError(
+                    "data-folder-in-use",
+                    f"{self.path} holds other things ({foreign[0]}) and no panel's data.",
+                    mend=["Choose an empty or new folder with --data DIR."],
+                )
             for folder in (self.path, self.path / "secrets", self.logs, self.queue, self.stamps):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             owner = self.path.stat().st_uid
@@ -80,6 +90,12 @@ class DataFolder:
                 f"The data folder {self.path} belongs to user id {owner}, and you are {os.geteuid()}.",
                 mend=["Run as that user, or choose another folder with --data DIR."],
             )
+
+    def _foreign_entries(self) -> list[str]:
+        """What lies in the folder although it was never a panel's; empty for a new and for our own folder."""
+        if not self.path.is_dir() or (self.path / "secrets").is_dir():
+            return []
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in _BEFORE_FIRST_START)
 
     def socket_path(self, name: str) -> Path:
         """Where a Unix socket of this data folder goes: inside it, or in a short runtime folder.

@@ -95,6 +95,21 @@ def test_a_data_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     assert "--data DIR" in refusal.value.mend[0]
 
 
+def test_a_folder_with_other_things_in_it_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    tmp_path.chmod(0o755)
+    with pytest.raises(LauncherError) as refusal:
+        DataFolder(tmp_path).make()
+    assert refusal.value.code == "data-folder-in-use"
+    assert "thesis.tex" in refusal.value.message
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    (tmp_path / "thesis.tex").rename(tmp_path / "install.log")
+    DataFolder(tmp_path).make()
+    (tmp_path / "notes").write_text("")
+    DataFolder(tmp_path).make()
+
+
 def test_socket_paths_stay_within_what_the_kernel_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
