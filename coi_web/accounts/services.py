@@ -74,6 +74,7 @@ def change_user(
         _check(user)
         try:
             with transaction.atomic():
+                _lock_administrators()
                 user.save(update_fields=["email", "display_name", "is_superuser", "is_auditor"])
                 _require_an_administrator()
                 after = {"email": user.email, "display_name": user.display_name,
@@ -96,6 +97,7 @@ def set_user_enabled(*, actor: Actor, user: User, enabled: bool) -> None:
     with refusals_recorded(action, actor=actor, target=user_target(user)):
         require_administrator(actor)
         with transaction.atomic():
+            _lock_administrators()
             changed = User.objects.filter(pk=user.pk, is_active=not enabled).update(is_active=enabled)
             if not changed:
                 return
@@ -224,6 +226,12 @@ def _check(user: User) -> None:
     except ValidationError as error:
         field, messages = next(iter(error.message_dict.items()))
         raise InvalidInput(messages[0], data={"field": field}) from error
+
+
+def _lock_administrators() -> None:
+    """Two that take each other's rights away come one after the other, in one order."""
+    administrators = User.objects.select_for_update(no_key=True).filter(is_superuser=True).order_by("pk")
+    list(administrators.values_list("pk", flat=True))
 
 
 def _require_an_administrator() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.test import Client
 
@@ -33,7 +33,7 @@ def test_every_socket_has_a_row() -> None:
 
 @pytest.mark.parametrize("who", CAST)
 async def test_sockets(who: str, cast: Cast, session: Session) -> None:
-    cookie = await sync_to_async(_cookie)(cast, who)
+    cookie = await database_sync_to_async(_cookie)(cast, who)
     wrong = []
     for row in SOCKETS:
         answer = await _answer(row.path.format(session=session.name), cookie)
@@ -56,7 +56,7 @@ async def test_other_origins_are_refused_before_anything_else(
     origin: bytes, cast: Cast, session: Session
 ) -> None:
     """The owner's own cookie does not help a page of another site."""
-    cookie = await sync_to_async(_cookie)(cast, "owner")
+    cookie = await database_sync_to_async(_cookie)(cast, "owner")
     for row in SOCKETS:
         socket = _socket(row.path.format(session=session.name), cookie, origin)
         accepted, code = await socket.connect(timeout=5)
