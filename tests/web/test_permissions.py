@@ -15,7 +15,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.support.cast import make_cast
 from tests.support.world import World, make_world
-from tests.web.permissions import CAST, ROWS, TO_LOGIN, Row
+from tests.web.permissions import CAST, ROWS, SOCKETS, TO_LOGIN, Row
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +103,8 @@ def test_methods_without_a_row_are_refused(name: str, world: World, cookies: dic
 
 def test_size_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
-        print(f"\npermission table: {len(ROWS)} rows, {len(ROWS) * len(CAST)} answers")
+        total = len(ROWS) + len(SOCKETS)
+        print(f"\npermission table: {total} rows ({len(SOCKETS)} sockets), {total * len(CAST)} answers")
     assert len(ROWS) > 100
 
 
