@@ -23,7 +23,9 @@ PAGES = {
         "/workspaces/new/", "/operations/", "/audit/", "/account/tokens/", "/account/password/change/",
         "/account/2fa/", "/people/", "/no-such-page/",
     ],
-    "ada": ["/people/", "/people/new/", "/people/users/ana/", "/people/new-team/", "/health/", "/audit/", "/api/docs/", "/"],
+    "ada": [
+        "/people/", "/people/new/", "/people/users/ana/", "/people/new-team/", "/health/", "/audit/", "/api/docs/", "/",
+    ],
     "sven": ["/", "/sessions/", "/workspaces/", "/operations/", "/audit/"],
     "": ["/account/login/", "/sign-in/nonsense/"],
 }  # fmt: skip
