@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -213,7 +214,10 @@ def _print_table(
     if any(f.stalled_mib is not None for f in every):
         rows.append(["memory per stalled reader, MiB", *(_one(f.stalled_mib) for f in every), "<= 4"])
         rows.append(["  that acknowledges all the same", *(_one(f.lying_mib) for f in every), "<= 4"])
-    _say(f"\nMedians of {rounds} interleaved rounds")
+    cores, load = os.cpu_count(), os.getloadavg()[1]
+    _say(
+        f"\nMedians of {rounds} interleaved rounds; {cores} cores, load average of the last 5 minutes {load:.1f}"
+    )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [
