@@ -12,11 +12,6 @@ from coi_web.incus.fake import FakeIncus
 from tests.support.cast import Cast, make_cast
 
 
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
-    """Each xdist worker has its own process id in the database's path already."""
-
-
 @pytest.fixture(autouse=True)
 def _audit_log_can_be_emptied(request: pytest.FixtureRequest) -> None:
     """Tests that commit empty all tables afterwards, which the append-only triggers would refuse."""
