@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from coi_web.launcher.paths import ROOT
 _WRAPPER = Path(__file__).with_name("child.py")
 _READ_BYTES = 65536
 _TAIL_LINES = 8
+#: Seconds that an interrupted test run has for its fixtures.
+_CLEAN_UP_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,34 @@ def launch(spec: ProcessSpec) -> subprocess.Popen[bytes]:
         cwd=spec.cwd,
         start_new_session=True,
     )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: what is under way is cleaned up as after Ctrl-C."""
+
+
+def raise_terminated(number: int, frame: object) -> None:
+    """A handler for SIGTERM."""
+    raise Terminated
+
+
+def run_attached(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Runs a command on our own terminal and waits for it; it gets time to clean up and never outlives us.
+
+    Ctrl-C reaches it by itself, SIGTERM is passed on as the interrupt that it understands.
+    """
+    wrapper = (sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()))
+    with subprocess.Popen([*wrapper, *command], cwd=ROOT, env=environment) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt, Terminated):
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_CLEAN_UP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
 
 
 def describe_exit(code: int) -> str:

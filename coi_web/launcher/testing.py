@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +22,7 @@ from coi_web.launcher.host import Host, find_program, run_streamed
 from coi_web.launcher.output import Output
 from coi_web.launcher.packages import install, install_incus, testing_packages
 from coi_web.launcher.paths import ROOT
+from coi_web.launcher.process import raise_terminated, run_attached
 from coi_web.launcher.results import Counts, Result, Timer, read_counts, table
 
 PARTS = ("gates", "assets", "unit", "postgres", "incus", "browser")
@@ -42,6 +43,7 @@ def run_tests(output: Output, *, assume_yes: bool, without: str, pytest_argument
             f"--without does not know {', '.join(unknown)}.",
             mend=[f"It knows: {', '.join(PARTS)}."],
         )
+    signal.signal(signal.SIGTERM, raise_terminated)
     host = Host(output, assume_yes=assume_yes)
     install_development_packages(output)
     left_out = [f"{part}, because of --without {without}" for part in excluded]
@@ -125,9 +127,7 @@ class Suites:
         self._output.say(f"\n{name}")
         timer = Timer()
         own = {key: value for key, value in os.environ.items() if not key.startswith("COI_") or "TEST" in key}
-        code = subprocess.run(
-            command, cwd=ROOT, env={**own, **self._environment, **(environment or {})}, check=False
-        ).returncode
+        code = run_attached(command, {**own, **self._environment, **(environment or {})})
         return self._judge(name, code, read_counts(report), timer.seconds)
 
     def _judge(self, name: str, code: int, counts: Counts | None, seconds: float) -> Result:

@@ -55,10 +55,9 @@ class RunningPanel:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> str:
-        """Run ``./coi-web up``; returns what it said."""
-        done = self.launcher(
-            "up", "--yes", "--no-install", "--tiny", "--detach", "--port", str(self.port), timeout_s=90
-        )
+        """Run ``./coi-web up``; returns what it said. The panel ends with this process, even one that is killed."""
+        options = ("--yes", "--no-install", "--tiny", "--detach", "--port", str(self.port))
+        done = self.launcher("up", *options, "--stop-with", str(os.getpid()), timeout_s=90)
         assert done.returncode == 0, f"up failed:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from coi_web.launcher.engines import engine_folder, private_redis
 from coi_web.launcher.errors import LauncherError
 from coi_web.launcher.gates import Gate, python_gates, run_gate
 from coi_web.launcher.output import Output
+from coi_web.launcher.paths import ROOT
 from coi_web.launcher.probe import queue_answers
 from coi_web.launcher.results import Counts
 from coi_web.launcher.testing import Suites, _is_test_path, _parts_of, run_tests
@@ -84,3 +89,43 @@ def test_the_private_server_is_gone_afterwards() -> None:
             assert queue_answers(path)
         assert not queue_answers(path)
     assert not folder.exists()
+
+
+_RUN = """
+import os, signal, sys
+from coi_web.launcher.process import raise_terminated, run_attached
+signal.signal(signal.SIGTERM, raise_terminated)
+suite = "import time\\ntry:\\n  print('up', flush=True); time.sleep(600)\\nfinally: print('cleaned', flush=True)"
+run_attached([sys.executable, "-c", suite], dict(os.environ))
+"""
+
+
+@contextmanager
+def attached() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _RUN], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "up\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_run_that_is_terminated_lets_the_suite_clean_up() -> None:
+    with attached() as process:
+        process.terminate()
+        assert process.stdout is not None
+        # The pipe ends only when the suite has ended too.
+        assert process.stdout.read() == "cleaned\n"
+        assert process.wait(timeout=20) != 0
+
+
+def test_a_run_that_is_killed_takes_the_suite_with_it() -> None:
+    with attached() as process:
+        process.kill()
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
