@@ -177,6 +177,9 @@ class IncusEventStreams:
                 event = _event(message.data)
                 if event is not None:
                     yield event
+        except (aiohttp.ClientError, OSError) as error:
+            # Answering a ping on a socket that has just gone away raises instead of ending the loop.
+            raise errors.unavailable(error, doing=doing) from error
         finally:
             await socket.close()
         raise errors.unavailable("the event socket was closed", doing=doing)

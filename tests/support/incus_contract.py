@@ -23,6 +23,7 @@ from coi_web.errors import (
 )
 from coi_web.incus.api import IncusApi, IncusStreams
 from coi_web.incus.types import InstanceSpec, InstanceStatus
+from tests.support.panel import wait_for
 
 _numbers = itertools.count(1)
 MIB = 1 << 20
@@ -306,7 +307,8 @@ class CallContract(Contract):
                 (),
             )
             assert found.config["user.coi_web.workspace"] == "ann.site"
-            assert found.used_bytes is not None
+            # Right after its making, btrfs may not have counted a volume yet.
+            wait_for("the volume's use", lambda: api.volume(world.pool, name).used_bytes is not None)
             assert name in [one.name for one in api.volumes(world.pool)]
             spec = world.spec(volume=name)
             api.create_instance(spec)
