@@ -17,7 +17,7 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYLXD_WARN
 # Hashed static files are part of the image; the values here are for this step alone and reach no process.
 RUN mkdir -p /srv/static /srv/data \
  && COI_SECRET_KEY=build COI_AUDIT_KEY=build COI_REDIS_URL=redis://build COI_PUBLIC_URL=https://build \
-    COI_DATABASE_URL=sqlite:////tmp/build.sqlite3 python manage.py collectstatic --noinput \
+    COI_DATABASE_URL=sqlite:////tmp/build.sqlite3 python manage.py collectstatic --noinput --ignore=django_htmx \
  && chown -R coi-web /srv/data
 USER coi-web
 EXPOSE 8470
