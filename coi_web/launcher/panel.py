@@ -119,7 +119,7 @@ class Panel:
         return name, found[name]
 
     def web(self) -> ProcessSpec:
-        """uvicorn; Daphne where COI_ASGI_SERVER says so (it does not wait for slow readers)."""
+        """uvicorn; Daphne where COI_ASGI_SERVER says so (for pages it does not wait for slow readers)."""
         application = "coi_web.asgi:application"
         server = os.environ.get("COI_ASGI_SERVER") or "uvicorn"
         bind = self.bind or "127.0.0.1"
