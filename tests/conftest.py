@@ -6,10 +6,25 @@ from collections.abc import Iterator
 
 import pytest
 from django.core.cache import cache
+from pytest_django import DjangoDbBlocker
 
 from coi_web.incus import set_backend_for_tests
 from coi_web.incus.fake import FakeIncus
 from tests.support.cast import Cast, make_cast
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """PostgreSQL drops no database that a thread of an event loop is still connected to."""
+    yield
+    from django.db import connection
+
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 @pytest.fixture(autouse=True)
